@@ -1,0 +1,23 @@
+// Three projects: unit (no root, no guest), native (the built addon), guest (real QEMU guests, one after another).
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/guest/**', 'test/native/**', 'test/bench/**'] },
+      },
+      { test: { name: 'native', include: ['test/native/**/*.test.ts'], pool: 'forks' } },
+      {
+        test: {
+          name: 'guest',
+          include: ['test/guest/**/*.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
+        },
+      },
+    ],
+  },
+});
