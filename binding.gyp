@@ -1,0 +1,37 @@
+{
+  # sanitize=1 is the variant for tests: see scripts/build-addon.mjs --sanitize.
+  "variables": { "sanitize%": 0 },
+  "targets": [
+    {
+      "target_name": "daxrig",
+      "sources": [
+        "native/access.cc",
+        "native/addon.cc",
+        "native/bind_files.cc",
+        "native/bind_mapping.cc",
+        "native/bind_system.cc",
+        "native/binding.cc",
+        "native/errors.cc",
+        "native/files.cc",
+        "native/forked.cc",
+        "native/guard.cc",
+        "native/pages.cc",
+        "native/region.cc",
+        "native/system.cc",
+      ],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS", "_GNU_SOURCE"],
+      "cflags!": ["-fno-exceptions"],
+      "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
+      "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"],
+      # The signal handlers live in this object: it must never be unmapped, not even when the worker thread that loaded it ends.
+      "ldflags": ["-Wl,-z,nodelete"],
+      "conditions": [
+        ["sanitize==1", {
+          "cflags_cc": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"],
+          "ldflags": ["-fsanitize=address,undefined"],
+        }],
+      ],
+    },
+  ],
+}

@@ -1,0 +1,224 @@
+// Exports that work on the machine, other processes and the addon itself.
+#include "binding.h"
+#include "guard.h"
+#include "pages.h"
+#include "system.h"
+
+namespace daxrig {
+namespace {
+
+constexpr std::uint64_t kMaxChunk = std::uint64_t{1} << 20;   // words per read
+constexpr std::uint64_t kMaxValues = std::uint64_t{1} << 20;  // pfns
+constexpr std::uint64_t kMaxBuffer = 0x7ffff000;
+
+// mount(source, target, type, flags, data)
+Job mountCall(Args& args) {
+  const std::string source = args.text(0, "source");
+  const std::string target = args.text(1, "target");
+  const std::string type = args.text(2, "type");
+  unsigned long flags = 0;
+  for (const std::string& name : args.texts(3, "flags")) flags |= mountFlag(name);
+  const std::string data = args.text(4, "data");
+  return job([=] { mountFileSystem(source, target, type, flags, data); });
+}
+
+// umount(target, flags)
+Job umountCall(Args& args) {
+  const std::string target = args.text(0, "target");
+  int flags = 0;
+  for (const std::string& name : args.texts(1, "flags")) flags |= umountFlag(name);
+  return job([=] { unmountFileSystem(target, flags); });
+}
+
+// setRealtime(ns)
+Job setRealtimeCall(Args& args) {
+  const std::uint64_t ns = args.word(0, "ns");
+  if (ns > 0x7fffffffffffffff) outOfRange("ns must be less than 2^63");
+  return job([=] { setRealtime(static_cast<std::int64_t>(ns)); });
+}
+
+// addEntropy(bytes)
+Job addEntropyCall(Args& args) {
+  const auto bytes = args.bytes(0, "bytes");
+  if (bytes.size() > 65536) outOfRange("bytes must be 64 KiB or less");
+  return job([=] { addEntropy(bytes); });
+}
+
+// setMceKill(policy)
+Job setMceKillCall(Args& args) {
+  const int policy = mceKillPolicy(args.text(0, "policy"));
+  return job([=] { setMceKillPolicy(policy); });
+}
+
+// finitModule(fd, parameters)
+Job finitModuleCall(Args& args) {
+  const int fd = args.fd(0);
+  const std::string parameters = args.text(1, "parameters");
+  return job([=] { finitModule(fd, parameters); });
+}
+
+// deleteModule(name)
+Job deleteModuleCall(Args& args) {
+  const std::string name = args.text(0, "name");
+  return job([=] { deleteModule(name); });
+}
+
+// reboot(command)
+Job rebootCall(Args& args) {
+  const int command = rebootCommand(args.text(0, "command"));
+  return job([=] { rebootMachine(command); });
+}
+
+// processVmRead(pid, address, length)
+Job processVmReadCall(Args& args) {
+  const int pid = static_cast<int>(args.integer(0, "pid", 1, 0x7fffffff));
+  const std::uint64_t address = args.word(1, "address");
+  const std::uint64_t length = args.size(2, "length", kMaxBuffer);
+  const auto buffer = Napi::Buffer<std::uint8_t>::New(args.env(), length);
+  std::uint8_t* to = buffer.Data();
+  const auto kept = keep(buffer);
+  return job(
+      [=] {
+        const std::size_t done = processVmRead(pid, address, to, length);
+        std::fill(to + done, to + length, std::uint8_t{0});
+        return done;
+      },
+      [kept](Napi::Env env, std::size_t done) {
+        Napi::Object value = Napi::Object::New(env);
+        value.Set("done", numberValue(env, done));
+        value.Set("bytes", kept.array());
+        return value;
+      });
+}
+
+Napi::Object kpageValue(Napi::Env env, const KpageScan& scan) {
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("read", numberValue(env, scan.read));
+  Napi::Array perBit = Napi::Array::New(env, scan.perBit.size());
+  for (std::size_t i = 0; i < scan.perBit.size(); ++i)
+    perBit.Set(static_cast<std::uint32_t>(i), numberValue(env, scan.perBit[i]));
+  value.Set("perBit", perBit);
+  value.Set("nonZero", numberValue(env, scan.nonZero));
+  value.Set("max", wordValue(env, scan.max));
+  if (scan.ended) value.Set("endedAt", numberValue(env, scan.endedAt));
+  value.Set("errorCount", numberValue(env, scan.errorCount));
+  Napi::Array errors = Napi::Array::New(env, scan.errors.size());
+  for (std::size_t i = 0; i < scan.errors.size(); ++i) {
+    Napi::Object error = Napi::Object::New(env);
+    const char* name = errnoName(scan.errors[i].number);
+    error.Set("pfn", numberValue(env, scan.errors[i].pfn));
+    error.Set("code", name != nullptr ? std::string(name) : std::to_string(scan.errors[i].number));
+    errors.Set(static_cast<std::uint32_t>(i), error);
+  }
+  value.Set("errors", errors);
+  if (!scan.values.empty()) {
+    auto values = Napi::BigUint64Array::New(env, scan.values.size());
+    std::copy(scan.values.begin(), scan.values.end(), values.Data());
+    value.Set("values", values);
+  }
+  return value;
+}
+
+// kpageScan(path, startPfn, endPfn, chunk, values)
+Job kpageScanCall(Args& args) {
+  const std::string path = args.text(0, "path");
+  const std::uint64_t maxPfn = std::uint64_t{1} << 50;
+  const std::uint64_t start = args.size(1, "startPfn", maxPfn);
+  const std::uint64_t end = args.size(2, "endPfn", maxPfn);
+  const std::uint64_t chunk = args.size(3, "chunk", kMaxChunk);
+  const bool values = args.boolean(4, "values");
+  if (start > end) outOfRange("startPfn must not be past endPfn");
+  if (chunk == 0) outOfRange("chunk must not be 0");
+  if (values && end - start > kMaxValues) outOfRange("values are kept for 2^20 pfns or less");
+  return job([=] { return kpageScan(path, start, end, chunk, values); }, kpageValue);
+}
+
+Napi::Object clockValue(Napi::Env env, const ClockCost& clock) {
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("resolutionNs", numberValue(env, clock.resolutionNs));
+  value.Set("overheadNs", numberValue(env, clock.overheadNs));
+  return value;
+}
+
+// clocks()
+Job clocksCall(Args&) {
+  return job([] { return measureClocks(); },
+             [](Napi::Env env, const Clocks& clocks) {
+               Napi::Object value = Napi::Object::New(env);
+               value.Set("raw", clockValue(env, clocks.raw));
+               value.Set("monotonic", clockValue(env, clocks.monotonic));
+               if (clocks.tscPerNs > 0) {
+                 Napi::Object tsc = clockValue(env, clocks.tsc);
+                 tsc.Set("ticksPerNs", numberValue(env, clocks.tscPerNs));
+                 value.Set("tsc", tsc);
+               }
+               return value;
+             });
+}
+
+struct Drained {
+  std::vector<OptionalSignal> signals;
+  std::uint64_t lost;
+};
+
+// drainSignals()
+Job drainSignalsCall(Args&) {
+  return job(
+      [] {
+        Drained drained;
+        drained.lost = drainOptionalSignals(drained.signals);
+        return drained;
+      },
+      [](Napi::Env env, const Drained& drained) {
+        Napi::Array signals = Napi::Array::New(env, drained.signals.size());
+        for (std::size_t i = 0; i < drained.signals.size(); ++i) {
+          const OptionalSignal& from = drained.signals[i];
+          Napi::Object signal = Napi::Object::New(env);
+          signal.Set("address", wordValue(env, from.address));
+          signal.Set("lsb", numberValue(env, from.lsb));
+          signal.Set("thread", numberValue(env, from.thread));
+          signal.Set("timeNs", numberValue(env, from.timeNs));
+          signals.Set(static_cast<std::uint32_t>(i), signal);
+        }
+        Napi::Object value = Napi::Object::New(env);
+        value.Set("signals", signals);
+        value.Set("lost", numberValue(env, drained.lost));
+        return value;
+      });
+}
+
+// errnoName(number)
+Job errnoNameCall(Args& args) {
+  const int number = static_cast<int>(args.integer(0, "errno", 0, 0x7fffffff));
+  return job([=] { return errnoName(number); },
+             [](Napi::Env env, const char* name) -> Napi::Value {
+               return name != nullptr ? Napi::Value(Napi::String::New(env, name)) : env.Undefined();
+             });
+}
+
+/** Past all of the machinery above: what it measures is the way into native code and back. */
+napi_value nothing(napi_env, napi_callback_info) { return nullptr; }
+
+}  // namespace
+
+void exportSystem(const Exports& exports) {
+  both<mountCall>(exports, "mount");
+  both<umountCall>(exports, "umount");
+  onlyNow<setRealtimeCall>(exports, "setRealtime");
+  onlyNow<addEntropyCall>(exports, "addEntropy");
+  onlyNow<setMceKillCall>(exports, "setMceKill");
+  both<finitModuleCall>(exports, "finitModule");
+  both<deleteModuleCall>(exports, "deleteModule");
+  onlyNow<rebootCall>(exports, "reboot");
+  both<processVmReadCall>(exports, "processVmRead");
+  both<kpageScanCall>(exports, "kpageScan");
+  onlyNow<clocksCall>(exports, "clocks");
+  onlyNow<drainSignalsCall>(exports, "drainSignals");
+  onlyNow<errnoNameCall>(exports, "errnoName");
+  const Napi::Env env = exports.now.Env();
+  napi_value function = nullptr;
+  napi_create_function(env, "nothing", NAPI_AUTO_LENGTH, nothing, nullptr, &function);
+  exports.now.Set("nothing", Napi::Value(env, function));
+}
+
+}  // namespace daxrig

@@ -1,0 +1,162 @@
+// Between JavaScript and the primitives: arguments in, jobs run here or on libuv's pool, results and errors out.
+//
+// Every exported call is one function `Job prepare(Args&)`: it reads and checks the arguments on the JavaScript thread and
+// returns the work, which touches no JavaScript, and the making of the result. The same function serves the synchronous and
+// the asynchronous form.
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "errors.h"
+#include "pattern.h"
+#include "region.h"
+
+namespace daxrig {
+
+/** The mappings of one JavaScript environment, by number: no value from JavaScript is ever taken for a pointer. */
+class Instance {
+ public:
+  double add(std::shared_ptr<Region> region);
+  std::shared_ptr<Region> find(double handle) const;
+  void remove(double handle);
+
+ private:
+  std::map<std::uint64_t, std::shared_ptr<Region>> regions_;
+  std::uint64_t last_ = 0;
+};
+
+struct Job {
+  std::function<void()> work;
+  std::function<Napi::Value(Napi::Env)> result;
+  std::vector<std::shared_ptr<Region>> regions;  // held, and counted as in flight, while the work runs elsewhere
+};
+
+/** A JavaScript-owned array that a job writes into; released on the JavaScript thread, as the job is. */
+template <class Array>
+struct Kept {
+  Array array() const { return reference->Value(); }
+  std::shared_ptr<Napi::Reference<Array>> reference;
+};
+template <class Array>
+Kept<Array> keep(Array array) {
+  return {std::make_shared<Napi::Reference<Array>>(Napi::Reference<Array>::New(array, 1))};
+}
+
+class Args {
+ public:
+  explicit Args(const Napi::CallbackInfo& info);
+
+  Napi::Env env() const { return info_.Env(); }
+  Instance& instance() const { return *instance_; }
+  std::vector<std::shared_ptr<Region>> takeRegions() { return std::move(regions_); }
+
+  bool boolean(std::size_t at, const char* name) const;
+  double number(std::size_t at, const char* name) const;
+  /** A whole number from low to high; both within +-2^53. */
+  std::int64_t integer(std::size_t at, const char* name, std::int64_t low, std::int64_t high) const;
+  std::uint64_t size(std::size_t at, const char* name, std::uint64_t high = kMaxSafe) const;
+  int fd(std::size_t at, const char* name = "fd") const;
+  /** An unsigned 64-bit BigInt. */
+  std::uint64_t word(std::size_t at, const char* name) const;
+  /** Text without NUL. */
+  std::string text(std::size_t at, const char* name) const;
+  std::vector<std::string> texts(std::size_t at, const char* name) const;
+  /** A copy of a Uint8Array's bytes: the original may be detached or shared while the job runs. */
+  std::vector<std::uint8_t> bytes(std::size_t at, const char* name) const;
+
+  /** The mapping of a handle; the job keeps it alive. */
+  std::shared_ptr<Region> region(std::size_t at);
+  /** [offset, offset + length) of it, from two arguments. */
+  Span span(std::size_t at, const Region& region) const;
+  /** byte (-1: words), seed, base. */
+  Pattern pattern(std::size_t at) const;
+
+  static constexpr std::uint64_t kMaxSafe = (std::uint64_t{1} << 53) - 1;
+
+ private:
+  const Napi::CallbackInfo& info_;
+  Instance* instance_;
+  std::vector<std::shared_ptr<Region>> regions_;
+};
+
+[[noreturn]] void wrongType(const char* name, const char* wanted);
+[[noreturn]] void outOfRange(const std::string& message);
+
+/** A job whose work returns what convert(env, value) turns into the result. */
+template <class Work, class Convert>
+Job job(Work work, Convert convert) {
+  using Value = std::invoke_result_t<Work>;
+  if constexpr (std::is_void_v<Value>) {
+    return {std::move(work), [convert](Napi::Env env) -> Napi::Value { return convert(env); }, {}};
+  } else {
+    auto slot = std::make_shared<std::optional<Value>>();
+    return {[slot, work] { slot->emplace(work()); },
+            [slot, convert](Napi::Env env) -> Napi::Value { return convert(env, **slot); },
+            {}};
+  }
+}
+template <class Work>
+Job job(Work work) {
+  return job(std::move(work), [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
+}
+
+using Prepare = Job (*)(Args&);
+
+Napi::Value callNow(const Napi::CallbackInfo& info, Prepare prepare);
+Napi::Value callLater(const Napi::CallbackInfo& info, Prepare prepare);
+
+/** Runs something that may throw any of our exceptions, and throws only Napi::Error. */
+Napi::Value translated(Napi::Env env, const std::function<Napi::Value()>& body);
+
+/** Where exports go: the synchronous forms, and the asynchronous ones of the same names. */
+struct Exports {
+  Napi::Object now;
+  Napi::Object later;
+};
+
+template <Prepare prepare>
+Napi::Value now(const Napi::CallbackInfo& info) {
+  return callNow(info, prepare);
+}
+template <Prepare prepare>
+Napi::Value later(const Napi::CallbackInfo& info) {
+  return callLater(info, prepare);
+}
+
+/** For calls that take time in proportion to their arguments, or can wait for a device or the kernel: both forms. */
+template <Prepare prepare>
+void both(const Exports& exports, const char* name) {
+  const Napi::Env env = exports.now.Env();
+  exports.now.Set(name, Napi::Function::New<now<prepare>>(env, name));
+  exports.later.Set(name, Napi::Function::New<later<prepare>>(env, name));
+}
+template <Prepare prepare>
+void onlyNow(const Exports& exports, const char* name) {
+  exports.now.Set(name, Napi::Function::New<now<prepare>>(exports.now.Env(), name));
+}
+
+/** {signal, code, offset, lsb?} of a fault in a region, or undefined. */
+Napi::Value faultValue(Napi::Env env, const Fault& fault, const std::uint8_t* begin);
+
+inline Napi::Number numberValue(Napi::Env env, double value) { return Napi::Number::New(env, value); }
+template <class Integer>
+Napi::Number numberValue(Napi::Env env, Integer value) {
+  return Napi::Number::New(env, static_cast<double>(value));
+}
+inline Napi::BigInt wordValue(Napi::Env env, std::uint64_t value) { return Napi::BigInt::New(env, value); }
+Napi::Array textsValue(Napi::Env env, const std::vector<std::string>& texts);
+
+void exportMapping(const Exports& exports);
+void exportFiles(const Exports& exports);
+void exportSystem(const Exports& exports);
+
+}  // namespace daxrig

@@ -1,0 +1,20 @@
+// Checks and writes made by a forked child, which only does that and _exits.
+#pragma once
+
+#include "access.h"
+
+namespace daxrig {
+
+struct ForkResult {
+  std::int64_t forkNs = 0;   // the clone call as the parent sees it, CLOCK_MONOTONIC_RAW
+  bool finished = false;     // the child got to its end
+  int exitSignal = 0;        // that ended the child, if one did
+  std::size_t done = 0;      // bytes
+  Verdict verdict;           // of forkVerify
+  Fault fault;               // the child's
+};
+
+ForkResult forkVerify(const Span& span, const Pattern& pattern);
+ForkResult forkWrite(const Span& span, const Pattern& pattern);
+
+}  // namespace daxrig
