@@ -1,0 +1,456 @@
+// Reads a kernel log as a stream and says what the kernel complained about. One pass finds the words that matter in
+// bytes; only lines with such a word, and the lines of a report that is open, are looked at more closely.
+import { UsageError } from '../errors.js';
+import { parseBody } from './body.js';
+import { parseLine, type Line } from './line.js';
+import { MAP_WORDS, MemoryMaps } from './maps.js';
+import { buildMatcher, type Matcher } from './matcher.js';
+import { Report } from './report.js';
+import { ASKED_FOR, ASKED_FOR_WORDS, holesOf, QUOTED, RULES, type Rule } from './rules.js';
+import { MILESTONES, Timeline } from './timeline.js';
+import type { Finding, FindingKind, KernelReport } from './types.js';
+
+export { parseKmsgRecord, type KmsgRecord } from './line.js';
+export { FINDING_KINDS } from './types.js';
+export type { Finding, FindingKind, KernelReport, Stall } from './types.js';
+
+export interface KernelLogOptions {
+  /** Findings kept in full; further ones are only counted. */
+  maxFindings?: number;
+  /** Findings of one title kept in full. */
+  maxRepeats?: number;
+}
+
+/** Longest raw line looked at in one piece; longer ones are taken in pieces. */
+const MAX_LINE = 8192;
+/** Longest text that patterns run over: the kernel's own lines are shorter. */
+const MAX_TEXT = 1024;
+/** Contexts (caller ids) whose reports may be open at the same time. */
+const MAX_CONTEXTS = 64;
+/** A consequence follows its cause within this many seconds. */
+const CONSEQUENCE_WINDOW = 30;
+/** Shortest line that a mail client may have wrapped. */
+const WRAPPED_FROM = 50;
+/** Trace lines swallowed after a stack dump that somebody asked for. */
+const ASKED_FOR_LINES = 400;
+
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+
+type WordUse =
+  | { use: 'newline' }
+  | { use: 'rules'; rules: number[] }
+  | { use: 'map' }
+  | { use: 'milestone' }
+  | { use: 'asked-for' }
+  | { use: 'fact' }
+  | { use: 'array' };
+
+/** Words of facts that are kept but are no findings. */
+const FACTS = ['Linux version ', 'ommand line: ', 'DMI: ', 'Tainted: '];
+/** journalctl prints messages with odd bytes as arrays of numbers, in which no word can be found. */
+const ARRAY_MESSAGES = ['"MESSAGE":[', '"MESSAGE" : ['];
+
+const { matcher, uses } = compile();
+
+function compile(): { matcher: Matcher; uses: WordUse[][] } {
+  const byWord = new Map<string, WordUse[]>();
+  const add = (word: string, use: WordUse): void => {
+    const list = byWord.get(word);
+    if (list === undefined) byWord.set(word, [use]);
+    else list.push(use);
+  };
+  add('\n', { use: 'newline' });
+  add('\r', { use: 'newline' });
+  for (const [index, rule] of RULES.entries()) for (const word of rule.words) add(word, { use: 'rules', rules: [index] });
+  for (const word of MAP_WORDS) add(word, { use: 'map' });
+  for (const { words } of MILESTONES) for (const word of words) add(word, { use: 'milestone' });
+  for (const word of ASKED_FOR_WORDS) add(word, { use: 'asked-for' });
+  for (const word of FACTS) add(word, { use: 'fact' });
+  for (const word of ARRAY_MESSAGES) add(word, { use: 'array' });
+  const words = [...byWord.keys()];
+  return { matcher: buildMatcher(words), uses: words.map((word) => byWord.get(word)!) };
+}
+
+/** Reads a kernel log in chunks; `end` gives the report. Memory stays bounded whatever comes in. */
+export class KernelLog {
+  readonly #maxFindings: number;
+  readonly #maxRepeats: number;
+
+  #state = 0;
+  /** The unfinished last line, when a chunk ended inside it. */
+  #pending = Buffer.allocUnsafe(MAX_LINE);
+  #pendingLength = 0;
+  /** Words found in the current line. */
+  #words: number[] = [];
+  #number = 1;
+  #bytes = 0;
+  #ended = false;
+
+  /** A line that may still be continued by an unstamped one (wrapped mail). */
+  #held: { line: Line; number: number; words: readonly number[]; joins: number } | undefined;
+  #open = new Map<string, Report>();
+  #askedFor = new Map<string, number>();
+  #findings: Finding[] = [];
+  #follows = new Map<Finding, Finding>();
+  #seen = new Map<string, Finding[]>();
+  #omitted = 0;
+  #stampedLines = 0;
+  #wallLines = 0;
+  #timeline = new Timeline();
+  #maps = new MemoryMaps();
+  #boots = 0;
+  #facts: Pick<KernelReport, 'release' | 'version' | 'cmdline' | 'machine'> = {};
+  #taint = { flags: new Set<string>(), lines: [] as string[] };
+
+  constructor(options: KernelLogOptions = {}) {
+    this.#maxFindings = options.maxFindings ?? 1000;
+    this.#maxRepeats = options.maxRepeats ?? 20;
+  }
+
+  /** Takes the next piece of the log; pieces may end anywhere. */
+  push(chunk: string | Uint8Array): void {
+    if (this.#ended) throw new UsageError('kernel log: push() after end()');
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    this.#bytes += bytes.length;
+    const { classOf, next, accepting, width, words } = matcher;
+    let state = this.#state;
+    let start = 0;
+    const end = bytes.length;
+    for (let at = 0; at < end; at++) {
+      const byte = bytes[at]!;
+      state = next[state + classOf[byte]!]!;
+      if (state < accepting) continue;
+      if (byte === NEWLINE || byte === RETURN) {
+        this.#finishLine(bytes, start, at);
+        start = at + 1;
+        if (byte === NEWLINE) this.#number++;
+        state = 0;
+        continue;
+      }
+      if (this.#words.length < 32) for (const word of words[(state - accepting) / width]!) this.#words.push(word);
+    }
+    this.#state = state;
+    this.#keepPending(bytes, start, end);
+  }
+
+  /** Closes what is open and returns what the log says. */
+  end(): KernelReport {
+    if (this.#ended) throw new UsageError('kernel log: end() was called before');
+    if (this.#pendingLength > 0) this.#finishLine(Buffer.alloc(0), 0, 0);
+    this.#ended = true;
+    this.#release();
+    for (const report of this.#open.values()) report.cut('the log ends inside the report');
+    this.#closeAll();
+    return this.#result();
+  }
+
+  #keepPending(bytes: Buffer, start: number, end: number): void {
+    let from = start;
+    while (end - from + this.#pendingLength > MAX_LINE) {
+      const room = MAX_LINE - this.#pendingLength;
+      bytes.copy(this.#pending, this.#pendingLength, from, from + room);
+      this.#pendingLength = MAX_LINE;
+      from += room;
+      this.#flushPending();
+    }
+    bytes.copy(this.#pending, this.#pendingLength, from, end);
+    this.#pendingLength += end - from;
+  }
+
+  #flushPending(): void {
+    const words = this.#words;
+    this.#words = [];
+    const length = this.#pendingLength;
+    this.#pendingLength = 0;
+    if (this.#wanted(words)) this.#raw(this.#pending.toString('utf8', 0, length), words);
+  }
+
+  #finishLine(bytes: Buffer, start: number, end: number): void {
+    if (this.#pendingLength > 0 || end - start > MAX_LINE) {
+      this.#keepPending(bytes, start, end);
+      this.#flushPending();
+      return;
+    }
+    const words = this.#words;
+    if (!this.#wanted(words)) return;
+    if (words.length > 0) this.#words = [];
+    this.#raw(bytes.toString('utf8', start, end), words);
+  }
+
+  /** Whether a line has to be looked at at all. */
+  #wanted(words: readonly number[]): boolean {
+    return words.length > 0 || this.#open.size > 0 || this.#held !== undefined || this.#timeline.booting;
+  }
+
+  #raw(raw: string, words: readonly number[]): void {
+    const line = parseLine(raw);
+    if (line.text.length > MAX_TEXT) line.text = line.text.slice(0, MAX_TEXT);
+    if (line.stamped) {
+      if (this.#stampedLines < 1e6) this.#stampedLines++;
+      if (line.wall) this.#wallLines++;
+    }
+    const held = this.#held;
+    if (held !== undefined) {
+      if (this.#continues(held.line, line)) {
+        held.line.text = `${held.line.text.trimEnd()} ${line.text.trim()}`.slice(0, MAX_TEXT);
+        held.line.shown += `\n${line.shown}`;
+        held.words = [...held.words, ...words];
+        if (++held.joins >= 3) this.#release();
+        return;
+      }
+      this.#release();
+    }
+    if (line.stamped && (words.length > 0 || this.#open.size > 0)) this.#held = { line, number: this.#number, words, joins: 0 };
+    else this.#line(line, this.#number, words);
+  }
+
+  /** In a log with time stamps a line without one continues a long line before it: a mail client wrapped it. */
+  #continues(before: Line, line: Line): boolean {
+    return !line.stamped && !line.user && before.shown.length >= WRAPPED_FROM && line.shown.trim() !== '' && line.shown.length < 80;
+  }
+
+  #release(): void {
+    const held = this.#held;
+    if (held === undefined) return;
+    this.#held = undefined;
+    this.#line(held.line, held.number, held.words);
+  }
+
+  #line(line: Line, number: number, words: readonly number[]): void {
+    const context = line.caller ?? '';
+    let header: [Rule, RegExpExecArray] | undefined;
+    if (words.length > 0 && !QUOTED.test(line.text)) header = this.#uses(line, number, words, context);
+    else if (words.length > 0) this.#fact(line, words);
+    this.#timeline.line(line, number);
+
+    const open = this.#open.get(context);
+    if (header === undefined) {
+      if (open === undefined) {
+        const left = this.#askedFor.get(context);
+        if (left !== undefined) {
+          if (left <= 0 || (parseBody(line.text) === undefined && line.text.trim() === '')) this.#askedFor.delete(context);
+          else this.#askedFor.set(context, left - 1);
+        }
+        return;
+      }
+      if (!open.add(line, number)) this.#close(context);
+      return;
+    }
+    this.#header(header[0], header[1], line, number, context, open);
+  }
+
+  /** What the words in a line call for; returns the header rule that it matches, if any. */
+  #uses(line: Line, number: number, words: readonly number[], context: string): [Rule, RegExpExecArray] | undefined {
+    const candidates: number[] = [];
+    for (const word of words)
+      for (const use of uses[word]!) {
+        switch (use.use) {
+          case 'rules':
+            candidates.push(...use.rules);
+            break;
+          case 'map':
+            if (this.#boots <= 1) this.#maps.line(line.text);
+            break;
+          case 'milestone':
+            this.#timeline.milestone(line, number);
+            break;
+          case 'asked-for':
+            if (!this.#open.has(context) && ASKED_FOR.test(line.text)) this.#askedFor.set(context, ASKED_FOR_LINES);
+            break;
+          case 'fact':
+            this.#fact(line, words);
+            break;
+          case 'array':
+            for (let index = 0; index < RULES.length; index++) candidates.push(index);
+            break;
+          case 'newline':
+            break;
+          default:
+            use satisfies never;
+        }
+      }
+    if (candidates.length === 0 || line.user) return undefined;
+    if (candidates.length > 1) candidates.sort((a, b) => a - b);
+    let last = -1;
+    for (const index of candidates) {
+      if (index === last) continue;
+      last = index;
+      const rule = RULES[index]!;
+      const match = rule.match.exec(line.text);
+      if (match !== null) return [rule, match];
+    }
+    return undefined;
+  }
+
+  #header(rule: Rule, match: RegExpExecArray, line: Line, number: number, context: string, open: Report | undefined): void {
+    if (rule.id === 'orphan') {
+      if (open !== undefined) {
+        if (!open.add(line, number)) this.#close(context);
+        return;
+      }
+      if (this.#askedFor.has(context) || context !== '' && this.#askedFor.size > 0) return;
+    }
+    if (open !== undefined) {
+      if (open.accepts(rule) && this.#samePlace(open, match)) {
+        open.absorb(rule, match, line, number);
+        if (rule.body === 'none') this.#close(context);
+        return;
+      }
+      if (rule.body !== 'none') {
+        if (!open.sawBody) open.cut('another report begins inside');
+        this.#close(context);
+      }
+    }
+    this.#askedFor.delete(context);
+    const follows = rule.consequence?.test(match.groups?.['what'] ?? '') === true ? this.#cause(line.time) : undefined;
+    if (rule.kind === 'panic') this.#timeline.died();
+    const report = new Report(rule, match, line, number, follows);
+    if (rule.body === 'none') {
+      this.#keep(report);
+      return;
+    }
+    if (this.#open.size >= MAX_CONTEXTS) this.#close(this.#open.keys().next().value!);
+    this.#open.set(context, report);
+  }
+
+  /** Steps of a memory failure belong together only for one page. */
+  #samePlace(open: Report, match: RegExpExecArray): boolean {
+    const address = holesOf(match)['addr'];
+    return open.rule.kind !== 'memory-failure' || address === undefined || address === open.address;
+  }
+
+  #cause(time: number | undefined): Finding | undefined {
+    this.#closeAll();
+    for (let index = this.#findings.length - 1; index >= 0; index--) {
+      const finding = this.#findings[index]!;
+      if (finding.informational === true || finding.kind === 'dax-off') continue;
+      if (time !== undefined && finding.time !== undefined && time - finding.time > CONSEQUENCE_WINDOW) return undefined;
+      return finding;
+    }
+    return undefined;
+  }
+
+  #close(context: string): void {
+    const report = this.#open.get(context);
+    if (report === undefined) return;
+    this.#open.delete(context);
+    this.#keep(report);
+  }
+
+  #closeAll(): void {
+    for (const context of [...this.#open.keys()]) this.#close(context);
+  }
+
+  #keep(report: Report): void {
+    // In a log with time stamps, words without one are somebody's text unless a report follows them.
+    if (!report.stamped && this.#stampedLines > 3 && !report.sawBody) return;
+    const finding = report.finish();
+    const known = this.#seen.get(finding.title);
+    // The same report at the same instant is a replay: dmesg typed on the console, or printk catching up.
+    if (finding.time !== undefined && known?.some((other) => other.time === finding.time && other.header === finding.header) === true) return;
+    if (this.#findings.length >= this.#maxFindings || (known !== undefined && known.length >= this.#maxRepeats)) {
+      this.#omitted++;
+      const first = known?.[0];
+      if (first !== undefined) first.repeats = (first.repeats ?? 0) + 1;
+      return;
+    }
+    if (known === undefined) this.#seen.set(finding.title, [finding]);
+    else known.push(finding);
+    if (report.follows !== undefined) this.#follows.set(finding, report.follows);
+    this.#findings.push(finding);
+  }
+
+  #fact(line: Line, words: readonly number[]): void {
+    if (line.user) return;
+    for (const word of words)
+      for (const use of uses[word]!) if (use.use === 'milestone') this.#timeline.milestone(line, this.#number);
+    const version = /^Linux version (\S+) (.*)/.exec(line.text);
+    if (version !== null) {
+      this.#boots++;
+      if (this.#boots > 1) {
+        for (const report of this.#open.values()) report.cut('the machine restarted inside the report');
+        this.#closeAll();
+        this.#timeline.restart();
+      }
+      this.#facts.release ??= version[1]!;
+      this.#facts.version ??= line.text;
+      return;
+    }
+    const cmdline = /^(?:Kernel )?[Cc]ommand line: (.*)/.exec(line.text);
+    if (cmdline !== null) this.#facts.cmdline ??= cmdline[1]!;
+    const machine = /^DMI: (.*)/.exec(line.text);
+    if (machine !== null) this.#facts.machine ??= machine[1]!;
+    const tainted = /\bTainted: ([A-Z](?:[A-Z ]*[A-Z])?)(?= {1,}\d|$)/.exec(line.text);
+    if (tainted !== null) for (const flag of tainted[1]!.replace(/[ G]/g, '')) this.#taint.flags.add(flag);
+  }
+
+  #result(): KernelReport {
+    const findings = [...this.#findings];
+    const stalls = this.#timeline.end();
+    for (const stall of stalls) if (stall.explained === undefined) findings.push(stallFinding(stall));
+    findings.sort((a, b) => a.line - b.line || a.endLine - b.endLine);
+    for (const [finding, cause] of this.#follows) finding.follows = findings.indexOf(cause);
+    for (const finding of findings) if (finding.kind === 'taint') this.#taint.lines.push(finding.header);
+    const report: KernelReport = {
+      findings,
+      stalls,
+      e820: this.#maps.e820,
+      nodes: this.#maps.nodes,
+      pmem: this.#maps.pmem(),
+      nodeSpans: this.#maps.nodeSpans,
+      zones: this.#maps.zones,
+      srat: this.#maps.srat,
+      milestones: this.#timeline.milestones,
+      taint: { flags: [...this.#taint.flags].sort(), lines: this.#taint.lines.slice(0, 50) },
+      ...this.#facts,
+      clock: this.#stampedLines === 0 ? 'none' : this.#wallLines * 2 > this.#stampedLines ? 'wall' : 'kernel',
+      lines: this.#number,
+      bytes: this.#bytes,
+      boots: this.#boots,
+      omitted: this.#omitted,
+    };
+    const boot = this.#boot(findings);
+    if (boot !== undefined) report.boot = boot;
+    return report;
+  }
+
+  /** How the (last) boot went: it died when a complaint came and user space did not. */
+  #boot(findings: readonly Finding[]): KernelReport['boot'] {
+    if (!this.#timeline.sawBoot) return undefined;
+    const seconds = this.#timeline.lastTime;
+    const time = seconds === undefined ? {} : { seconds };
+    if (this.#timeline.reachedUserSpace) return { outcome: 'user-space', ...time };
+    const fatal = findings.findIndex((finding) => isComplaint(finding) && finding.kind !== 'warning' && finding.kind !== 'boot-stall');
+    return fatal < 0 ? { outcome: 'unfinished', ...time } : { outcome: 'died', finding: fatal, ...time };
+  }
+}
+
+function stallFinding(stall: KernelReport['stalls'][number]): Finding {
+  const where = stall.subsystem === undefined ? '' : ` after ${stall.subsystem}`;
+  return {
+    kind: 'boot-stall',
+    title: `boot stalled${where}`,
+    time: stall.beforeTime,
+    line: stall.beforeLine,
+    endLine: stall.afterLine,
+    excerpt: `${stall.before}\n${stall.after}`,
+    rule: 'boot-stall',
+    header: stall.before,
+    message: `${stall.seconds.toFixed(1)} s without a line`,
+  };
+}
+
+/** What a whole text says; for logs that are in memory anyway. */
+export function parseKernelLog(text: string | Uint8Array, options?: KernelLogOptions): KernelReport {
+  const log = new KernelLog(options);
+  log.push(text);
+  return log.end();
+}
+
+/** True for a finding that fails a workload; kinds that the workload provokes are no complaint. */
+export function isComplaint(finding: Pick<Finding, 'kind' | 'informational'>, expectedKinds: Iterable<FindingKind> = []): boolean {
+  if (finding.informational === true || finding.kind === 'taint') return false;
+  for (const kind of expectedKinds) if (kind === finding.kind) return false;
+  return true;
+}
