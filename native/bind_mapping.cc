@@ -100,7 +100,7 @@ Napi::Object touchValue(Napi::Env env, const TouchResult& result, const std::uin
   value.Set("minorFaults", numberValue(env, result.minorFaults));
   value.Set("majorFaults", numberValue(env, result.majorFaults));
   value.Set("totalNs", numberValue(env, result.totalNs));
-  value.Set("signal", faultValue(env, result.fault, begin));
+  setFault(value, result.fault, begin);
   return value;
 }
 
@@ -141,7 +141,7 @@ Job touchCall(Args& args) {
 Napi::Object progressValue(Napi::Env env, const Progress& progress, const Region& region) {
   Napi::Object value = Napi::Object::New(env);
   value.Set("done", numberValue(env, progress.done));
-  value.Set("signal", faultValue(env, progress.fault, region.begin()));
+  setFault(value, progress.fault, region.begin());
   return value;
 }
 
@@ -211,7 +211,7 @@ Job verifyCall(Args& args) {
   return job([=] { return verify(span, pattern); },
              [region, span](Napi::Env env, const Verified& verified) {
                Napi::Object value = verdictValue(env, verified.verdict, offsetOf(span));
-               value.Set("signal", faultValue(env, verified.fault, region->begin()));
+               setFault(value, verified.fault, region->begin());
                return value;
              });
 }
@@ -271,11 +271,8 @@ Job madviseCall(Args& args) {
       },
       [region](Napi::Env env, const Advised& advised) {
         Napi::Object value = Napi::Object::New(env);
-        value.Set("signal", faultValue(env, advised.fault, region->begin()));
-        if (advised.error != 0) {
-          const char* name = errnoName(advised.error);
-          value.Set("code", name != nullptr ? std::string(name) : std::to_string(advised.error));
-        }
+        setFault(value, advised.fault, region->begin());
+        if (advised.error != 0) value.Set("code", codeText(advised.error));
         return value;
       });
 }
@@ -363,7 +360,7 @@ Napi::Object forkValue(Napi::Env env, const ForkResult& result, const Span& span
   value.Set("forkNs", numberValue(env, result.forkNs));
   value.Set("finished", Napi::Boolean::New(env, result.finished));
   value.Set("exitSignal", numberValue(env, result.exitSignal));
-  value.Set("signal", faultValue(env, result.fault, span.guardBegin));
+  setFault(value, result.fault, span.guardBegin);
   return value;
 }
 
@@ -401,6 +398,7 @@ Job pagemapScanCall(Args& args) {
 }  // namespace
 
 void exportMapping(const Exports& exports) {
+  exports.now.Set("pageSize", numberValue(exports.now.Env(), pageSize()));
   onlyNow<map>(exports, "map");
   onlyNow<close>(exports, "close");
   both<touchCall>(exports, "touch");

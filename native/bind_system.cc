@@ -105,9 +105,8 @@ Napi::Object kpageValue(Napi::Env env, const KpageScan& scan) {
   Napi::Array errors = Napi::Array::New(env, scan.errors.size());
   for (std::size_t i = 0; i < scan.errors.size(); ++i) {
     Napi::Object error = Napi::Object::New(env);
-    const char* name = errnoName(scan.errors[i].number);
     error.Set("pfn", numberValue(env, scan.errors[i].pfn));
-    error.Set("code", name != nullptr ? std::string(name) : std::to_string(scan.errors[i].number));
+    error.Set("code", codeText(scan.errors[i].number));
     errors.Set(static_cast<std::uint32_t>(i), error);
   }
   value.Set("errors", errors);

@@ -21,8 +21,7 @@ constexpr Name kSegvCodes[] = {{"SEGV_MAPERR", 1}, {"SEGV_ACCERR", 2}, {"SEGV_BN
                                {"SEGV_MTESERR", 9}, {"SEGV_CPERR", 10}};
 
 Napi::Error systemError(Napi::Env env, const SystemFailure& failure) {
-  const char* known = errnoName(failure.number);
-  const std::string code = known != nullptr ? known : "E" + std::to_string(failure.number);
+  const std::string code = codeText(failure.number);
   Napi::Error error = Napi::Error::New(env, std::string(failure.call) + ": " + code);
   Napi::Object object = error.Value();
   object.Set("code", code);
@@ -245,17 +244,23 @@ Napi::Value callLater(const Napi::CallbackInfo& info, Prepare prepare) {
   });
 }
 
-Napi::Value faultValue(Napi::Env env, const Fault& fault, const std::uint8_t* begin) {
-  if (fault.signal == 0) return env.Undefined();
+void setFault(Napi::Object value, const Fault& fault, const std::uint8_t* begin) {
+  if (fault.signal == 0) return;
+  const Napi::Env env = value.Env();
   const bool bus = fault.signal == SIGBUS;
   const char* code = bus ? nameOf(kBusCodes, fault.code) : nameOf(kSegvCodes, fault.code);
-  Napi::Object value = Napi::Object::New(env);
-  value.Set("signal", bus ? "SIGBUS" : "SIGSEGV");
-  value.Set("code", code != nullptr ? std::string(code) : std::to_string(fault.code));
+  Napi::Object signal = Napi::Object::New(env);
+  signal.Set("signal", bus ? "SIGBUS" : "SIGSEGV");
+  signal.Set("code", code != nullptr ? std::string(code) : std::to_string(fault.code));
   const auto offset = static_cast<std::int64_t>(fault.address - reinterpret_cast<std::uintptr_t>(begin));
-  value.Set("offset", numberValue(env, offset));
-  if (fault.lsb != 0) value.Set("lsb", numberValue(env, fault.lsb));
-  return value;
+  signal.Set("offset", numberValue(env, offset));
+  if (fault.lsb != 0) signal.Set("lsb", numberValue(env, fault.lsb));
+  value.Set("signal", signal);
+}
+
+std::string codeText(int number) {
+  const char* known = errnoName(number);
+  return known != nullptr ? known : "E" + std::to_string(number);
 }
 
 Napi::Array textsValue(Napi::Env env, const std::vector<std::string>& texts) {

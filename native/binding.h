@@ -144,8 +144,10 @@ void onlyNow(const Exports& exports, const char* name) {
   exports.now.Set(name, Napi::Function::New<now<prepare>>(exports.now.Env(), name));
 }
 
-/** {signal, code, offset, lsb?} of a fault in a region, or undefined. */
-Napi::Value faultValue(Napi::Env env, const Fault& fault, const std::uint8_t* begin);
+/** Sets value.signal to {signal, code, offset, lsb?} if there was a fault; offset counts from begin. */
+void setFault(Napi::Object value, const Fault& fault, const std::uint8_t* begin);
+/** "EFAULT", or "E1234" for a number without a name. */
+std::string codeText(int number);
 
 inline Napi::Number numberValue(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 template <class Integer>
