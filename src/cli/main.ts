@@ -1,0 +1,37 @@
+#!/usr/bin/env node
+// The command line: yargs to a call, errors to one line and an exit code.
+import yargs from 'yargs';
+import { hideBin } from 'yargs/helpers';
+import { DaxrigError, UsageError, messageOf } from '../errors.js';
+import { version } from '../run/run.js';
+import { command as layouts } from './layouts.js';
+import { plannedCommands } from './planned.js';
+import { command as run } from './run.js';
+import { command as stats } from './stats.js';
+import { command as workloads } from './workloads.js';
+
+const commands = [run, workloads, layouts, stats, ...plannedCommands];
+
+try {
+  let parser = yargs(hideBin(process.argv))
+    .scriptName('daxrig')
+    .usage('$0 COMMAND\n\nTests Linux persistent memory and DAX: on real devices, or in QEMU guests whose RAM is carved into pmem.')
+    .version(version())
+    .parserConfiguration({ 'parse-positional-numbers': false })
+    .strict()
+    .demandCommand(1, 'name a command; "daxrig --help" lists them')
+    .recommendCommands()
+    .help()
+    .wrap(process.stdout.isTTY ? Math.min(process.stdout.columns, 120) : 100)
+    .showHelpOnFail(false)
+    .fail((message, error) => {
+      throw error ?? new UsageError(message.split('\n').filter(Boolean).join(': '));
+    });
+  // Each module has argument types of its own; yargs joins them as one.
+  for (const command of commands) parser = parser.command(command as never);
+  await parser.parseAsync();
+} catch (error) {
+  process.stderr.write(`daxrig: ${messageOf(error).replace(/\n+/g, ' ')}\n`);
+  if (process.env.DAXRIG_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exitCode = error instanceof DaxrigError ? error.exitCode : 3;
+}

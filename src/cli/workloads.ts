@@ -1,0 +1,35 @@
+// daxrig workloads: what there is to run.
+import type { CommandModule } from 'yargs';
+import { loadWorkloads } from '../run/load.js';
+import { multiply } from '../workload/types.js';
+
+interface WorkloadsArguments {
+  json: boolean;
+  load: string[];
+}
+
+export const command: CommandModule<object, WorkloadsArguments> = {
+  command: 'workloads',
+  describe: 'every workload: what it does, guards, needs and measures',
+  builder: (yargs) =>
+    yargs
+      .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })
+      .option('load', { type: 'string', array: true, default: [], describe: 'file with workloads of your own (.mjs)' })
+      .example('$0 workloads --json', 'for programs'),
+  handler: async ({ json, load }) => {
+    const workloads = await loadWorkloads(load);
+    if (json) {
+      const document = workloads.map(({ name, about, guards, needs, params, metrics, timeout }) => ({ name, about, guards, needs, params: params ?? {}, instances: multiply(params).length, metrics: metrics ?? [], timeout }));
+      process.stdout.write(`${JSON.stringify({ workloads: document }, null, 1)}\n`);
+      return;
+    }
+    for (const { name, about, guards, needs, params, metrics } of workloads) {
+      const wants = [needs.dax, ...(needs.tools ?? []), ...(needs.kconfig ?? []).map((option) => `CONFIG_${option}`), ...(needs.filesystems ?? []), ...(needs.files ?? [])].filter(Boolean);
+      process.stdout.write(`${name}\n  ${about}\n  guards   ${guards.join('; ')}\n`);
+      if (wants.length > 0) process.stdout.write(`  needs    ${wants.join(', ')}\n`);
+      if (params) process.stdout.write(`  params   ${Object.entries(params).map(([key, values]) => `${key}=${values.join('|')}`).join('  ')}\n`);
+      if (metrics) process.stdout.write(`  metrics  ${metrics.map((metric) => `${metric.name} (${metric.unit})`).join(', ')}\n`);
+    }
+    process.stdout.write(`\n${workloads.length} workloads, ${workloads.reduce((sum, { params }) => sum + multiply(params).length, 0)} instances\n`);
+  },
+};

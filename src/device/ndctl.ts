@@ -1,0 +1,61 @@
+// Regions and namespaces by ndctl, in its JSON (ndctl-list(1), ndctl-create-namespace(1)).
+import { BrokenError } from '../errors.js';
+import { tool } from './tool.js';
+
+export interface Region {
+  dev: string;
+  size: number;
+  align?: number;
+  available_size: number;
+  type?: string;
+  numa_node?: number;
+  state?: string;
+}
+
+export interface Namespace {
+  dev: string;
+  mode: 'raw' | 'fsdax' | 'devdax' | 'sector' | 'system-ram';
+  map?: 'mem' | 'dev';
+  size: number;
+  uuid?: string;
+  name?: string;
+  align?: number;
+  blockdev?: string;
+  chardev?: string;
+  state?: string;
+  daxregion?: { devices?: { chardev: string; size: number; align?: number; mode?: string }[] };
+  badblock_count?: number;
+}
+
+const list = (text: string): unknown[] => {
+  if (text.trim() === '') return [];
+  const value: unknown = JSON.parse(text);
+  return Array.isArray(value) ? value : [value];
+};
+
+export const regions = async (): Promise<Region[]> => list(await tool('ndctl', ['list', '-R', '-i'])) as Region[];
+
+/** Namespaces, the idle ones with `all`. */
+export const namespaces = async (all = false): Promise<Namespace[]> => list(await tool('ndctl', ['list', '-N', '-X', ...(all ? ['-i'] : [])])) as Namespace[];
+
+export interface NamespaceRequest {
+  mode: 'raw' | 'fsdax' | 'devdax' | 'sector';
+  map?: string;
+  align?: string | number;
+  uuid?: string;
+  name?: string;
+}
+
+/** Reconfigures one namespace (or makes one in `region`) and gives what it became. Destroys its content. */
+export async function createNamespace(target: { namespace: string } | { region: string }, request: NamespaceRequest): Promise<Namespace> {
+  const where = 'namespace' in target ? ['-f', '-e', target.namespace] : ['-r', target.region];
+  const details = request.mode === 'raw' || request.mode === 'sector' ? [] : [...(request.map ? ['-M', request.map] : []), ...(request.align ? ['-a', String(request.align)] : [])];
+  const identity = [...(request.uuid ? ['-u', request.uuid] : []), ...(request.name ? ['-n', request.name] : [])];
+  const text = await tool('ndctl', ['create-namespace', ...where, '-m', request.mode, ...details, ...identity]);
+  const made = list(text)[0] as Namespace | undefined;
+  if (!made) throw new BrokenError(`ndctl create-namespace said nothing about what it made (${where.join(' ')} -m ${request.mode})`);
+  return made;
+}
+
+/** The character device of a devdax namespace, by name (dax0.0). */
+export const chardevOf = (namespace: Namespace): string | undefined => namespace.chardev ?? namespace.daxregion?.devices?.[0]?.chardev;

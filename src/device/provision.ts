@@ -1,0 +1,141 @@
+// Makes the place a workload needs out of a namespace: configures it, makes and mounts a file system, and takes all
+// down again in reverse order.
+import fs from 'node:fs';
+import path from 'node:path';
+import { BrokenError, SystemError } from '../errors.js';
+import { MiB, parseSize } from '../units.js';
+import * as native from '../native.js';
+import { chardevOf, createNamespace, namespaces, regions, type Namespace } from './ndctl.js';
+import type { DevdaxPlace, FsdaxPlace, Place } from './place.js';
+import { pmemRanges } from './iomem.js';
+import { tool } from './tool.js';
+
+export interface PlaceRequest {
+  mode: 'fsdax' | 'devdax';
+  /** Where struct pages live: RAM (mem) or the device itself (dev). */
+  map?: string;
+  /** Largest page, for example 2M. */
+  align?: string;
+  fs?: string;
+  /** Which region of several, by index; default the first. */
+  region?: number;
+}
+
+/** Something made that has to be taken down. */
+export interface Provisioned<T extends Place = Place> {
+  place: T;
+  restore: () => Promise<void>;
+}
+
+/** What a request cannot have here: becomes a skip. */
+export class UnmetNeed extends Error {
+  override name = 'UnmetNeed';
+}
+
+/** Configures a region's namespace as asked. Destroys its content: for guests, or devices given up by their owner. */
+export async function provision(request: PlaceRequest, folder: string): Promise<Provisioned> {
+  const namespace = await configure(request);
+  return request.mode === 'fsdax' ? mountFsdax(request, namespace, folder) : devdaxOf(namespace, request);
+}
+
+async function configure(request: PlaceRequest): Promise<Namespace> {
+  const known = await regions();
+  const region = known[request.region ?? 0];
+  if (!region) throw new UnmetNeed(known.length === 0 ? 'no pmem region on this machine; boot with memmap=nn!ss, or use a guest layout with pmem' : `no pmem region ${request.region}: this machine has ${known.length}`);
+  const index = region.dev.replace('region', '');
+  const existing = (await namespaces(true)).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
+  const target = existing[0] ? { namespace: existing[0].dev } : { region: region.dev };
+  return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
+}
+
+export async function makeFileSystem(kind: string, device: string): Promise<void> {
+  switch (kind) {
+    case 'ext4':
+      // lazy_itable_init=0: no background writer that would go on during the workload.
+      return void (await tool('mke2fs', ['-t', 'ext4', '-F', '-q', '-b', '4096', '-E', 'lazy_itable_init=0,lazy_journal_init=0,nodiscard', device]));
+    case 'ext2':
+      return void (await tool('mke2fs', ['-t', 'ext2', '-F', '-q', '-b', '4096', '-E', 'nodiscard', device]));
+    case 'xfs':
+      // su=2m aligns extents to huge pages; reflink with DAX is refused by kernels before 5.18.
+      return void (await tool('mkfs.xfs', ['-f', '-q', '-K', '-d', 'su=2m,sw=1', '-m', 'reflink=0', device]));
+    default:
+      throw new BrokenError(`no way to make a ${kind} file system`);
+  }
+}
+
+/** Mounts with DAX on for all files: dax=always, or plain dax on kernels before 5.8. */
+export async function mountDax(device: string, folder: string, kind: string): Promise<void> {
+  try {
+    await native.mountAsync({ source: device, target: folder, type: kind, data: 'dax=always' });
+  } catch (error) {
+    if (!(error instanceof SystemError) || error.code !== 'EINVAL') throw error;
+    await native.mountAsync({ source: device, target: folder, type: kind, data: 'dax' });
+  }
+}
+
+async function mountFsdax(request: PlaceRequest, namespace: Namespace, folder: string): Promise<Provisioned<FsdaxPlace>> {
+  const kind = request.fs ?? 'ext4';
+  if (!namespace.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);
+  const device = `/dev/${namespace.blockdev}`;
+  await waitForFile(device);
+  await makeFileSystem(kind, device);
+  const mountPoint = path.join(folder, 'dax');
+  fs.mkdirSync(mountPoint);
+  await mountDax(device, mountPoint, kind);
+  const work = path.join(mountPoint, 'daxrig');
+  fs.mkdirSync(work);
+  const place: FsdaxPlace = { kind: 'fsdax', folder: work, fs: kind, blockDevice: device, namespace: namespace.dev, ranges: pmemRanges(), align: namespace.align ?? parseSize(request.align ?? '2M') };
+  return { place, restore: () => native.umountAsync(mountPoint) };
+}
+
+async function devdaxOf(namespace: Namespace, request: PlaceRequest): Promise<Provisioned<DevdaxPlace>> {
+  const chardev = chardevOf(namespace);
+  if (chardev === undefined) throw new BrokenError(`${namespace.dev}: devdax without a character device`);
+  const device = `/dev/${chardev}`;
+  await waitForFile(device);
+  const place: DevdaxPlace = {
+    kind: 'devdax',
+    path: device,
+    ...devdaxGeometry(device),
+    namespace: namespace.dev,
+    ranges: pmemRanges(),
+    asBlockDevice: (work) => lendAsBlockDevice(namespace, request, work),
+  };
+  return { place, restore: async () => {} };
+}
+
+/** Size and alignment of a devdax character device, bytes, from sysfs (Documentation/ABI/testing/sysfs-bus-dax). */
+export function devdaxGeometry(device: string): { size: number; align: number } {
+  const { rdev } = native.statx(device);
+  const folder = `/sys/dev/char/${rdev.major}:${rdev.minor}`;
+  const read = (name: string): number | undefined => (fs.existsSync(path.join(folder, name)) ? Number(fs.readFileSync(path.join(folder, name), 'utf8')) : undefined);
+  const size = read('size');
+  if (size === undefined) throw new BrokenError(`${device}: sysfs does not know its size`);
+  return { size, align: read('align') ?? read('device/align') ?? read('../../dax_region/align') ?? 2 * MiB };
+}
+
+/**
+ * The same bytes as a block device: a pfn info block and a dax info block of equal map and alignment put the data at
+ * the same offset (drivers/nvdimm/pfn_devs.c), so what is written there is read through the character device.
+ */
+async function lendAsBlockDevice(namespace: Namespace, request: PlaceRequest, work: (blockDevice: string) => Promise<void>): Promise<void> {
+  const identity = { ...(namespace.uuid ? { uuid: namespace.uuid } : {}), ...(namespace.name ? { name: namespace.name } : {}) };
+  const shape = { ...(namespace.map ? { map: namespace.map } : {}), align: namespace.align ?? request.align ?? '2M', ...identity };
+  const block = await createNamespace({ namespace: namespace.dev }, { mode: 'fsdax', ...shape });
+  try {
+    if (!block.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);
+    await waitForFile(`/dev/${block.blockdev}`);
+    await work(`/dev/${block.blockdev}`);
+  } finally {
+    const back = await createNamespace({ namespace: namespace.dev }, { mode: 'devdax', ...shape });
+    await waitForFile(`/dev/${chardevOf(back)}`);
+  }
+}
+
+/** devtmpfs makes nodes at once, udev a little later. */
+export async function waitForFile(file: string, ms = 10_000): Promise<void> {
+  for (const deadline = Date.now() + ms; !fs.existsSync(file); ) {
+    if (Date.now() > deadline) throw new BrokenError(`${file} did not appear within ${ms / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -1,0 +1,68 @@
+// A writer for the "newc" cpio format that the kernel unpacks as its initramfs.
+// Source: Documentation/driver-api/early-userspace/buffer-format.rst.
+import fs from 'node:fs';
+import path from 'node:path';
+
+export type CpioEntry =
+  | { kind: 'file'; name: string; mode: number; content: Uint8Array | { file: string } }
+  | { kind: 'folder'; name: string; mode: number }
+  | { kind: 'link'; name: string; target: string };
+
+const TYPE = { file: 0o100000, folder: 0o040000, link: 0o120000 } as const;
+
+/**
+ * Collects entries and writes them in an order that depends on their names alone, so that equal content gives
+ * an equal archive. Folders above an entry are added by themselves.
+ */
+export class CpioArchive {
+  readonly #entries = new Map<string, CpioEntry>();
+
+  /** Adds one entry; a later one of the same name takes the place of the earlier. Names have no leading slash. */
+  add(entry: CpioEntry): this {
+    const name = path.posix.normalize(entry.name).replace(/^\/+/, '');
+    for (let parent = path.posix.dirname(name); parent !== '.'; parent = path.posix.dirname(parent))
+      if (!this.#entries.has(parent)) this.#entries.set(parent, { kind: 'folder', name: parent, mode: 0o755 });
+    this.#entries.set(name, { ...entry, name });
+    return this;
+  }
+
+  has(name: string): boolean {
+    return this.#entries.has(name.replace(/^\/+/, ''));
+  }
+
+  names(): string[] {
+    return [...this.#entries.keys()].sort();
+  }
+
+  /** Appends the archive to an open file. The kernel takes several archives after one another as one. */
+  writeTo(fd: number): void {
+    let inode = 1;
+    for (const name of this.names()) {
+      const entry = this.#entries.get(name)!;
+      const content = contentOf(entry);
+      const mode = TYPE[entry.kind] | (entry.kind === 'link' ? 0o777 : entry.mode);
+      writeAll(fd, header(inode++, mode, content.length, name));
+      writeAll(fd, content);
+      writeAll(fd, Buffer.alloc((4 - (content.length % 4)) % 4));
+    }
+    writeAll(fd, header(0, 0, 0, 'TRAILER!!!'));
+  }
+}
+
+function contentOf(entry: CpioEntry): Uint8Array {
+  if (entry.kind === 'folder') return new Uint8Array();
+  if (entry.kind === 'link') return Buffer.from(entry.target);
+  return 'file' in entry.content ? fs.readFileSync(entry.content.file) : entry.content;
+}
+
+function header(inode: number, mode: number, size: number, name: string): Buffer {
+  const nameBytes = Buffer.from(`${name}\0`);
+  const fields = [inode, mode, 0, 0, mode >> 12 === 4 ? 2 : 1, 0, size, 0, 0, 0, 0, nameBytes.length, 0];
+  const head = `070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`;
+  const length = head.length + nameBytes.length;
+  return Buffer.concat([Buffer.from(head), nameBytes, Buffer.alloc((4 - (length % 4)) % 4)]);
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) done += fs.writeSync(fd, bytes, done);
+}

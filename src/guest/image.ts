@@ -1,0 +1,271 @@
+// What a guest runs from: one initramfs, made of two archives. The first holds Node, the program, the addon, ndctl
+// and the file system tools with their libraries, and depends on the host alone; the second holds one kernel's
+// modules. An initramfs needs no device that the host serves in its own time, so a guest made from it can be saved
+// and, under icount, repeats to the bit.
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BrokenError, UsageError, messageOf } from '../errors.js';
+import { cached, digestOf } from './cache.js';
+import { CpioArchive } from './cpio.js';
+import type { GuestKernel } from './kernel.js';
+import { planModules, readModule } from './modules.js';
+
+/** Loaded before a guest's state is saved, where the kernel has them. */
+const WANTED_MODULES = [
+  'qemu_fw_cfg', 'libnvdimm', 'nd_btt', 'nd_pmem', 'nd_e820', 'nfit', 'device_dax', 'dax_pmem', 'dax_pmem_compat',
+  'crc32c_generic', 'ext4', 'xfs', 'loop', 'hwpoison_inject',
+];
+/** In the image, loaded only by what asks for them. */
+const OFFERED_MODULES = ['kmem', 'brd', 'ext2', 'null_blk', 'dm_mod', 'lkdtm', 'btrfs'];
+
+interface Tool {
+  name: string;
+  package: string;
+  needed: boolean;
+}
+
+/** Programs that go into the image, and the Debian package that has each. */
+const TOOLS: Tool[] = [
+  { name: 'busybox', package: 'busybox-static', needed: true },
+  { name: 'ndctl', package: 'ndctl', needed: true },
+  { name: 'daxctl', package: 'daxctl', needed: true },
+  { name: 'mke2fs', package: 'e2fsprogs', needed: true },
+  { name: 'mkfs.xfs', package: 'xfsprogs', needed: true },
+  { name: 'kmod', package: 'kmod', needed: true },
+  { name: 'losetup', package: 'mount', needed: true },
+  { name: 'fio', package: 'fio', needed: false },
+  { name: 'xfs_io', package: 'xfsprogs', needed: false },
+  { name: 'xfs_db', package: 'xfsprogs', needed: false },
+];
+
+const BUSYBOX_APPLETS = [
+  'sh', 'mount', 'umount', 'mkdir', 'cat', 'echo', 'ls', 'stty', 'insmod', 'poweroff', 'reboot', 'sleep', 'dmesg', 'grep', 'ln',
+  'rm', 'cp', 'dd', 'sync', 'kill', 'ps', 'sysctl', 'find', 'hexdump', 'sed', 'awk', 'head', 'tail', 'wc', 'cut', 'sort', 'uname',
+  'date', 'true', 'false', 'test', 'chmod', 'mv', 'touch', 'tr', 'seq', 'env', 'id', 'df', 'free', 'ip', 'mknod', 'xargs', 'tee',
+];
+
+/** The folder of the program itself: package.json, dist, build. */
+export const programRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+
+const findTool = (name: string): string | undefined =>
+  [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin']
+    .map((folder) => path.join(folder, name))
+    .find((file) => fs.existsSync(file));
+
+const INIT = `#!/bin/sh
+# First process of a daxrig guest: file systems, modules, then the agent; its end is the guest's end.
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mount -t tracefs trace /sys/kernel/tracing 2>/dev/null
+mount -t debugfs debug /sys/kernel/debug 2>/dev/null
+mkdir -p /run/daxrig /run/ndctl
+stty -F /dev/ttyS1 115200 raw -echo
+exec </dev/null >/dev/console 2>&1
+say() { echo "$1" >/dev/ttyS1; }
+say '{"type":"stage","stage":"userspace"}'
+# -17 (already there) is what a module gives whose code another one, loaded before, brought in.
+release=$(uname -r)
+while read -r module; do
+  insmod "/lib/modules/$release/$module" 2>/run/insmod || { grep -q 'File exists' /run/insmod || { say "{\\"type\\":\\"module-failed\\",\\"module\\":\\"$module\\"}"; cat /run/insmod; }; }
+done </etc/daxrig/modules
+echo 20 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
+[ -d /daxrig/files ] && cp -a /daxrig/files/. /
+if [ -f /etc/daxrig/setup ]; then
+  sh /etc/daxrig/setup || { say "{\\"type\\":\\"setup-failed\\",\\"status\\":$?}"; poweroff -f; }
+fi
+say '{"type":"stage","stage":"modules"}'
+cd /run/daxrig
+export HOME=/run/daxrig PATH=/usr/sbin:/usr/bin:/sbin:/bin UV_THREADPOOL_SIZE=4
+node --no-warnings /daxrig/dist/guest/agent.js
+say "{\\"type\\":\\"agent-exit\\",\\"status\\":$?}"
+poweroff -f
+`;
+
+const WRAPPER = '#!/bin/sh\nexec node /daxrig/dist/cli/main.js "$@"\n';
+
+/** Libraries that a program loads, by the dynamic loader's own word. */
+function librariesOf(files: readonly string[]): string[] {
+  const libraries = new Set<string>();
+  for (const file of files) {
+    let text: string;
+    try {
+      text = execFileSync('ldd', [file], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    } catch {
+      continue; // ldd fails on a static program, which needs none
+    }
+    const missing = /^\s*(\S+) => not found/m.exec(text);
+    if (missing) throw new BrokenError(`${file}: its library ${missing[1]} is not found on this machine; reinstall the package it came with`);
+    for (const match of text.matchAll(/(?:=> )?(\/\S+) \(0x/g)) libraries.add(match[1]!);
+  }
+  return [...libraries].sort();
+}
+
+/** Production packages of node_modules that the program imports in a guest (headers and build tools left out). */
+function runtimePackages(): string[] {
+  const found = new Set<string>();
+  const visit = (name: string): void => {
+    if (found.has(name) || ['node-gyp', 'node-addon-api'].includes(name)) return;
+    const manifest = packageFolder(name);
+    if (manifest === undefined) throw new BrokenError(`node_modules/${name} is missing; run npm install in ${programRoot}`);
+    found.add(name);
+    const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(manifest, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
+    Object.keys(dependencies).forEach(visit);
+  };
+  const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(programRoot, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
+  Object.keys(dependencies).forEach(visit);
+  return [...found].sort();
+}
+
+/** Where a dependency stands: below the program, or beside it when the program itself is installed as a package. */
+function packageFolder(name: string): string | undefined {
+  return [path.join(programRoot, 'node_modules', name), path.join(programRoot, '..', name)].find((folder) => fs.existsSync(path.join(folder, 'package.json')));
+}
+
+function* filesBelow(folder: string): Generator<string> {
+  for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
+    const file = path.join(folder, entry.name);
+    if (entry.isDirectory()) yield* filesBelow(file);
+    else if (entry.isFile()) yield file;
+  }
+}
+
+const isRuntimeFile = (file: string): boolean => /\.(m?js|cjs|json|node)$/.test(file) && !/\.d\.ts$|\.map$|\/(test|tests|docs)\//.test(file);
+
+interface BaseFile {
+  name: string;
+  from: string;
+}
+
+/** Every host file of the base archive, by its place in the guest. */
+function baseFiles(): { files: BaseFile[]; links: [name: string, target: string][] } {
+  const addon = path.join(programRoot, 'build/Release/daxrig.node');
+  if (!fs.existsSync(addon)) throw new BrokenError(`${addon} is missing; run npm install in ${programRoot}`);
+  const files: BaseFile[] = [{ name: 'usr/bin/node', from: process.execPath }];
+  const links: [string, string][] = [['usr/sbin/mkfs.ext4', 'mke2fs'], ['usr/sbin/mkfs.ext2', 'mke2fs'], ['usr/sbin/modprobe', 'kmod'], ['sbin/modprobe', '/usr/sbin/kmod'], ['usr/sbin/rmmod', 'kmod']];
+  const programs = [process.execPath, addon];
+  for (const tool of TOOLS) {
+    const from = findTool(tool.name);
+    if (from === undefined) {
+      if (tool.needed) throw new BrokenError(`${tool.name} is not installed; install the package ${tool.package}`);
+      continue;
+    }
+    files.push({ name: tool.name === 'busybox' ? 'bin/busybox' : `usr/sbin/${tool.name}`, from });
+    programs.push(from);
+  }
+  for (const applet of BUSYBOX_APPLETS) links.push([`bin/${applet}`, 'busybox']);
+  for (const library of librariesOf(programs)) files.push({ name: library.slice(1), from: library });
+  for (const config of ['/etc/mke2fs.conf', '/etc/ld.so.cache']) if (fs.existsSync(config)) files.push({ name: config.slice(1), from: config });
+  for (const file of filesBelow(path.join(programRoot, 'dist'))) if (isRuntimeFile(file)) files.push({ name: `daxrig/dist/${path.relative(path.join(programRoot, 'dist'), file)}`, from: file });
+  for (const name of runtimePackages()) {
+    const folder = packageFolder(name)!;
+    for (const file of filesBelow(folder)) if (isRuntimeFile(file)) files.push({ name: `daxrig/node_modules/${name}/${path.relative(folder, file)}`, from: file });
+  }
+  files.push({ name: 'daxrig/package.json', from: path.join(programRoot, 'package.json') }, { name: 'daxrig/build/Release/daxrig.node', from: addon });
+  return { files, links };
+}
+
+/** Small files are known by their content, large ones by what the file system says of them: reading Node costs 0.1 s. */
+function stampOf(file: string): string {
+  const stat = fs.statSync(file);
+  return stat.size > 1 << 20 ? `${stat.size} ${stat.mtimeMs} ${stat.ino}` : digestOf(fs.readFileSync(file));
+}
+
+export interface GuestFile {
+  /** Path on the host. */
+  from: string;
+  /** Path in the guest. */
+  to: string;
+}
+
+/** One --guest-file value, SRC[:DST]. Throws UsageError when the source does not exist. */
+export function parseGuestFile(text: string): GuestFile {
+  const match = /^(.+?)(?::(\/.*))?$/.exec(text)!;
+  const from = path.resolve(match[1]!);
+  if (!fs.existsSync(from)) throw new UsageError(`--guest-file ${match[1]}: no such file`);
+  return { from, to: match[2] ?? `/run/daxrig/${path.basename(from)}` };
+}
+
+export interface ImageOptions {
+  files?: GuestFile[];
+  /** A shell script run as root before the state is saved. */
+  setup?: string;
+  /** Where modules that failed to be read, or are absent, are reported. */
+  progress?: (text: string) => void;
+}
+
+export interface GuestImage {
+  /** The initramfs to start with. */
+  initramfs: string;
+  digest: string;
+  /** Modules that the guest asks for and this kernel has not. */
+  absent: string[];
+}
+
+/** The initramfs of one kernel, from the cache or made now. */
+export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}): Promise<GuestImage> {
+  const base = baseFiles();
+  const extras = (options.files ?? []).flatMap(expand);
+  const setup = options.setup === undefined ? undefined : readSetup(options.setup);
+  const baseKey = digestOf(INIT, JSON.stringify(base.links), ...base.files.map(({ name, from }) => `${name} ${stampOf(from)}`));
+  const digest = digestOf(baseKey, kernel.digest, JSON.stringify([WANTED_MODULES, OFFERED_MODULES]), setup ?? '', ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));
+  const plan = kernel.modules ? planModules(kernel.modules, WANTED_MODULES) : { order: [], absent: [] };
+  const folder = await cached('images', digest, (work) => {
+    options.progress?.('building the guest image');
+    const archive = new CpioArchive();
+    for (const name of ['proc', 'sys', 'dev', 'tmp', 'run', 'mnt', 'etc/daxrig', 'var/lib', 'root']) archive.add({ kind: 'folder', name, mode: 0o755 });
+    archive.add({ kind: 'file', name: 'init', mode: 0o755, content: Buffer.from(INIT) });
+    archive.add({ kind: 'file', name: 'usr/bin/daxrig', mode: 0o755, content: Buffer.from(WRAPPER) });
+    for (const { name, from } of base.files) archive.add({ kind: 'file', name, mode: fs.statSync(from).mode & 0o777, content: { file: from } });
+    for (const [name, target] of base.links) archive.add({ kind: 'link', name, target });
+    if (setup !== undefined) archive.add({ kind: 'file', name: 'etc/daxrig/setup', mode: 0o755, content: Buffer.from(setup) });
+    addModules(archive, kernel, plan.order);
+    // /run is a tmpfs in the guest: files meant for it wait in /daxrig/files, from where init copies them.
+    for (const { from, to } of extras) archive.add({ kind: 'file', name: to.startsWith('/run/') ? `daxrig/files${to}` : to, mode: fs.statSync(from).mode & 0o777, content: { file: from } });
+    const file = path.join(work, 'initramfs.cpio');
+    const fd = fs.openSync(file, 'w', 0o600);
+    try {
+      archive.writeTo(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  });
+  return { initramfs: path.join(folder, 'initramfs.cpio'), digest, absent: plan.absent };
+}
+
+function readSetup(file: string): string {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`--guest-setup ${file}: ${messageOf(error)}`);
+  }
+}
+
+function expand(file: GuestFile): GuestFile[] {
+  if (!fs.statSync(file.from).isDirectory()) return [file];
+  return [...filesBelow(file.from)].map((from) => ({ from, to: path.posix.join(file.to, path.relative(file.from, from)) }));
+}
+
+/** Modules, uncompressed, at their usual place with the lists that modprobe and libkmod read. */
+function addModules(archive: CpioArchive, kernel: GuestKernel, order: readonly string[]): void {
+  const tree = kernel.modules;
+  const root = `lib/modules/${kernel.release}`;
+  archive.add({ kind: 'file', name: 'etc/daxrig/modules', mode: 0o644, content: Buffer.from(order.map((name) => `${plain(tree!.paths.get(name)!)}\n`).join('')) });
+  if (!tree) return;
+  const offered = planModules(tree, OFFERED_MODULES.filter((name) => tree.paths.has(name))).order;
+  const names = [...new Set([...order, ...offered])];
+  for (const name of names) archive.add({ kind: 'file', name: `${root}/${plain(tree.paths.get(name)!)}`, mode: 0o644, content: readModule(tree, name) });
+  const dep = names.map((name) => `${plain(tree.paths.get(name)!)}:${(tree.needs.get(name) ?? []).filter((need) => tree.paths.has(need)).map((need) => ` ${plain(tree.paths.get(need)!)}`).join('')}\n`);
+  archive.add({ kind: 'file', name: `${root}/modules.dep`, mode: 0o644, content: Buffer.from(dep.join('')) });
+  for (const list of ['modules.alias', 'modules.builtin', 'modules.softdep', 'modules.order', 'modules.builtin.modinfo']) {
+    const file = path.join(tree.folder, list);
+    if (fs.existsSync(file)) archive.add({ kind: 'file', name: `${root}/${list}`, mode: 0o644, content: { file } });
+  }
+}
+
+const plain = (file: string): string => file.replace(/\.(gz|xz|zst)$/, '');

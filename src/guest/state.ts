@@ -1,0 +1,246 @@
+// Saved guests: one boot per (kernel, image, layout, machine) to the point where the agent waits for a job; then
+// every workload runs in a copy restored from it. RAM stays in a file that copies map copy-on-write, so a copy costs
+// only what it changes; QEMU's stream holds the devices alone (capability x-ignore-shared).
+import fs from 'node:fs';
+import path from 'node:path';
+import { parseKernelLog } from '../kernel/klog.js';
+import { BrokenError, DaxrigError, messageOf } from '../errors.js';
+import { GiB, hex, parseSize } from '../units.js';
+import { cacheRoot, cached, diskUsage, digestOf, evict } from './cache.js';
+import type { GuestImage } from './image.js';
+import { expectedPmem } from './layout.js';
+import { checkHostMemory, machineKey, ramFiles, type GuestConfig, type GuestFiles } from './qemu.js';
+import { Session, type GuestMessage } from './session.js';
+
+/** What the agent says of the guest it woke up in. */
+export interface GuestFacts {
+  release: string;
+  cmdline: string;
+  /** /proc/iomem. */
+  iomem: string;
+  node: string;
+  /** Seconds since the kernel's start. */
+  uptime: number;
+  modulesFailed?: string[];
+}
+
+export interface SavedState {
+  folder: string;
+  facts: GuestFacts;
+  /** Console of the boot. */
+  console: string;
+  sharedRam: boolean;
+  /** Made now, not taken from the cache. */
+  fresh: boolean;
+  /** Seconds it took to boot and to save, when fresh. */
+  bootSeconds: number;
+}
+
+interface Meta {
+  facts: GuestFacts;
+  sharedRam: boolean;
+  bootSeconds: number;
+  /** Size and modification time of each file: a state that something wrote to afterwards is not used. */
+  files: Record<string, { size: number; mtimeMs: number }>;
+}
+
+/** A guest did not come up; `console` is what it printed, for the kernel's log to be judged. */
+export class BootError extends DaxrigError {
+  override name = 'BootError';
+  constructor(
+    message: string,
+    readonly console: string,
+    /** The kernel's own complaint that explains it: then the failure is the kernel's, not the harness's. */
+    readonly kernelTitle: string | undefined,
+  ) {
+    super(message, 3);
+  }
+}
+
+/** Deadlines of a boot's stages, seconds under TCG on a busy machine: generous, they only end what hangs. */
+const STAGES: { reached: string; seconds: number; waitingFor: string }[] = [
+  { reached: 'userspace', seconds: 120, waitingFor: 'user space (the kernel is booting)' },
+  { reached: 'modules', seconds: 120, waitingFor: 'its modules to be loaded' },
+  { reached: 'ready', seconds: 120, waitingFor: 'the agent to be ready' },
+];
+
+/** Drives a starting guest to its ready agent. Throws BootError saying at which stage it stopped, and why. */
+export async function waitReady(session: Session, config: GuestConfig): Promise<GuestFacts> {
+  const modulesFailed: string[] = [];
+  const fail = async (why: string): Promise<never> => {
+    await session.close();
+    const console = session.console();
+    const complaint = parseKernelLog(console).findings.find(({ kind }) => kind !== 'boot-stall' && kind !== 'taint');
+    const last = console.trimEnd().split('\n').slice(-3).map((line) => line.trim()).join(' | ').slice(-300);
+    throw new BootError(`guest ${config.kernel.release}: ${complaint ? `${complaint.title} (${why})` : `${why}; console ends: ${last || '(nothing printed)'}`}`, console, complaint?.title);
+  };
+  for (const { reached, seconds, waitingFor } of STAGES) {
+    const deadline = Date.now() + seconds * 1000;
+    for (;;) {
+      const received = await session.next(Math.max(0, deadline - Date.now()));
+      if (received.kind === 'timeout') return fail(`no sign of ${waitingFor} within ${seconds} s${session.console() === '' ? '; the kernel printed nothing' : ''}`);
+      if (received.kind === 'end') {
+        const { end } = received;
+        return fail(`QEMU ended (${end.reason ?? end.signal ?? `status ${end.code}`}) while waiting for ${waitingFor}${end.stderr ? `: ${end.stderr.split('\n')[0]}` : ''}`);
+      }
+      const { message } = received;
+      if (message.type === 'module-failed') modulesFailed.push(String(message.module));
+      if (message.type === 'setup-failed') return fail(`--guest-setup ended with status ${String(message.status)}`);
+      if (message.type === 'agent-exit') return fail(`the agent ended with status ${String(message.status)}`);
+      if (message.type === 'ready') {
+        const facts = { ...(message.facts as GuestFacts), ...(modulesFailed.length > 0 ? { modulesFailed } : {}) };
+        checkFacts(facts, config);
+        return facts;
+      }
+      if (message.type === 'stage' && message.stage === reached) break;
+    }
+  }
+  return fail('the agent never said that it is ready');
+}
+
+/** A booted guest must have the pmem that its layout promises; a disagreement says what differs. */
+function checkFacts(facts: GuestFacts, config: GuestConfig): void {
+  const expected = expectedPmem(config.layout);
+  if (!expected) return;
+  const found = [...facts.iomem.matchAll(/^ *([0-9a-f]+)-([0-9a-f]+) : Persistent Memory \(legacy\)/gm)].map((match) => `${hex(parseInt(match[1]!, 16))}-${hex(parseInt(match[2]!, 16))}`);
+  const wanted = expected.map((range) => `${hex(range.start)}-${hex(range.end - 1)}`);
+  const missing = wanted.filter((range) => !found.includes(range));
+  const extra = found.filter((range) => !wanted.includes(range));
+  if (missing.length + extra.length > 0)
+    throw new BrokenError(
+      `guest ${config.kernel.release}: layout ${config.layout.name} should give pmem at ${wanted.join(', ') || '(none)'}, /proc/iomem has ${found.join(', ') || '(none)'}`,
+    );
+}
+
+/** Bytes that saved states may take on disk before the least recently used go. */
+function stateLimit(): number {
+  return process.env.DAXRIG_STATE_LIMIT ? parseSize(process.env.DAXRIG_STATE_LIMIT, 'DAXRIG_STATE_LIMIT') : 8 * GiB;
+}
+
+export function stateKey(config: GuestConfig, image: GuestImage): string {
+  return digestOf(machineKey(config), config.kernel.digest, image.digest);
+}
+
+/** The saved state for a configuration: from the cache when it is whole, else booted and saved now. */
+export async function savedState(config: GuestConfig, image: GuestImage, progress: (text: string) => void): Promise<SavedState> {
+  const key = stateKey(config, image);
+  let bootSeconds = 0;
+  const build = async (folder: string): Promise<void> => {
+    checkHostMemory(config.layout);
+    progress(`booting ${config.kernel.release} (${config.layout.name}, ${config.clock})`);
+    const started = Date.now();
+    const meta = await bootAndSave(config, folder);
+    bootSeconds = (Date.now() - started) / 1000;
+    fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ ...meta, bootSeconds }));
+  };
+  const existing = path.join(cacheRoot(), 'states', key);
+  if (fs.existsSync(existing) && damage(existing) !== undefined) {
+    progress(`saved state ${key} ${damage(existing)}: booting it again`);
+    discardState(existing);
+  }
+  const folder = await cached('states', key, build);
+  evict('states', stateLimit(), folder);
+  return { ...readMeta(folder), folder, console: path.join(folder, 'console.log'), fresh: bootSeconds > 0 };
+}
+
+export const readMeta = (folder: string): Meta => JSON.parse(fs.readFileSync(path.join(folder, 'meta.json'), 'utf8')) as Meta;
+
+export function discardState(folder: string): void {
+  fs.rmSync(folder, { recursive: true, force: true });
+}
+
+/** Why a cached state cannot be used, or undefined. */
+export function damage(folder: string): string | undefined {
+  try {
+    for (const [name, { size, mtimeMs }] of Object.entries(readMeta(folder).files)) {
+      const stat = fs.statSync(path.join(folder, name));
+      if (stat.size !== size || stat.mtimeMs !== mtimeMs) return `was changed after it was saved (${name})`;
+    }
+    return undefined;
+  } catch (error) {
+    return `is damaged (${messageOf(error).split('\n')[0]})`;
+  }
+}
+
+async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Meta, 'bootSeconds'>> {
+  const files: GuestFiles = {
+    console: path.join(folder, 'console.log'),
+    events: path.join(folder, 'events'),
+    job: path.join(folder, 'job'),
+    ram: folder,
+  };
+  const session = await Session.start(config, files, { kind: 'boot', keepRam: true });
+  try {
+    const sharedRam = await shareRam(session);
+    const facts = await waitReady(session, config);
+    await session.qmp.call('stop');
+    await migrateTo(session, path.join(folder, 'state'));
+    await session.qmp.call('quit');
+    await session.ended;
+    fs.rmSync(files.events, { force: true });
+    const names = ['state', ...(sharedRam ? [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms].map(({ file }) => file) : [])];
+    if (!sharedRam) for (const { file } of [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms]) fs.rmSync(path.join(folder, file), { force: true });
+    const stamps = names.map((name) => {
+      const { size, mtimeMs } = fs.statSync(path.join(folder, name));
+      return [name, { size, mtimeMs }] as const;
+    });
+    return { facts, sharedRam, files: Object.fromEntries(stamps) };
+  } finally {
+    await session.close();
+  }
+}
+
+/** Leaves shared RAM out of the stream where this QEMU can; otherwise the stream carries it, and is larger. */
+async function shareRam(session: Session): Promise<boolean> {
+  try {
+    await session.qmp.call('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] });
+    return true;
+  } catch (error) {
+    if (error instanceof BrokenError && /x-ignore-shared|does not accept|Invalid parameter/.test(error.message)) return false;
+    throw error;
+  }
+}
+
+const shellQuote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
+
+async function migrateTo(session: Session, file: string): Promise<void> {
+  await session.qmp.call('migrate-set-parameters', { 'max-bandwidth': 1 << 40 }).catch(() => {});
+  await session.qmp.call('migrate', { uri: `exec:cat > ${shellQuote(file)}` });
+  for (;;) {
+    const { status, 'error-desc': why } = await session.qmp.call<{ status?: string; 'error-desc'?: string }>('query-migrate');
+    if (status === 'completed') return;
+    if (status === 'failed' || status === 'cancelled') throw new BrokenError(`QEMU could not save the guest: ${why ?? status}`);
+    await new Promise((resolve) => setTimeout(resolve, 3));
+  }
+}
+
+/** A fresh copy of a saved guest, stopped just before it reads its job; `resume` lets it run. */
+export async function restore(config: GuestConfig, state: SavedState, files: Omit<GuestFiles, 'ram'>, job: unknown, more: readonly string[] = []): Promise<Session> {
+  const session = await Session.start(config, { ...files, ram: state.folder }, { kind: 'restore', sharedRam: state.sharedRam }, job, more);
+  try {
+    if (state.sharedRam) await session.qmp.call('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] });
+    await session.qmp.call('migrate-incoming', { uri: `exec:cat ${shellQuote(path.join(state.folder, 'state'))}` });
+    for (;;) {
+      const { status } = await session.qmp.call<{ status: string }>('query-status');
+      if (status === 'paused' || status === 'postmigrate') break;
+      if (status !== 'inmigrate') throw new BrokenError(`QEMU could not restore the guest: it is ${status}`);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    return session;
+  } catch (error) {
+    const { stderr } = await session.close();
+    throw new RestoreError(`saved state ${path.basename(state.folder)} could not be restored: ${stderr.split('\n')[0] || messageOf(error)}`, { cause: error });
+  }
+}
+
+/** A saved state that QEMU does not take: to be thrown away and made again. */
+export class RestoreError extends BrokenError {
+  override name = 'RestoreError';
+}
+
+export const resume = (session: Session): Promise<unknown> => session.qmp.call('cont');
+
+/** Bytes on disk of one state. */
+export const stateSize = (state: SavedState): number => diskUsage(state.folder);
+
+export const isMessage = (message: GuestMessage, type: string): boolean => message.type === type;

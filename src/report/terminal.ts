@@ -1,0 +1,120 @@
+// What a person sees of a run: a live table on a terminal, one line per workload otherwise, then a summary.
+import { formatSeconds } from '../units.js';
+import type { PlannedInstance } from '../run/plan.js';
+import { OUTCOMES, type Outcome, type RunResult } from '../run/result.js';
+import type { RunDocument, RunObserver } from '../run/runner.js';
+import type { Target } from '../run/target.js';
+
+const COLOURS: Record<Outcome, number> = { pass: 32, fail: 31, xfail: 33, skip: 36, broken: 35, lost: 35 };
+const CLEAR_LINE = '\x1b[2K';
+
+interface Running {
+  label: string;
+  step: string;
+  since: number;
+}
+
+/** Shows a run on a stream; live (redrawn) when it is a terminal. */
+export class TerminalObserver implements RunObserver {
+  readonly #out: NodeJS.WriteStream;
+  readonly #live: boolean;
+  readonly #colour: boolean;
+  readonly #running = new Map<number, Running>();
+  #drawn = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #showLabels = false;
+
+  constructor(out: NodeJS.WriteStream) {
+    this.#out = out;
+    this.#live = out.isTTY && process.env.TERM !== 'dumb';
+    this.#colour = this.#live && process.env.NO_COLOR === undefined;
+  }
+
+  /** Several kernels or devices: each line says which. */
+  showLabels(): void {
+    this.#showLabels = true;
+  }
+
+  /** A line that stays, above the live part. */
+  note(text: string): void {
+    this.#erase();
+    this.#out.write(`${text}\n`);
+    this.#draw();
+  }
+
+  started(key: number, instance: PlannedInstance, target: Target): void {
+    this.#running.set(key, { label: this.#name(instance.id, target.label), step: '', since: Date.now() });
+    if (!this.#live) return;
+    this.#timer ??= setInterval(() => this.#redraw(), 250).unref();
+    this.#redraw();
+  }
+
+  step(key: number, text: string): void {
+    const running = this.#running.get(key);
+    if (running) running.step = text;
+  }
+
+  finished(key: number, result: RunResult): void {
+    const label = this.#running.get(key)?.label ?? result.id;
+    this.#running.delete(key);
+    this.note(this.line(label, result));
+    if (this.#running.size === 0) this.done();
+  }
+
+  done(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#erase();
+  }
+
+  #name(id: string, label: string): string {
+    return this.#showLabels ? `${id} [${label}]` : id;
+  }
+
+  line(label: string, result: RunResult): string {
+    const word = this.paint(result.outcome, result.outcome.padEnd(6));
+    return `${word} ${label}  ${formatSeconds(result.seconds)}${result.reason === undefined ? '' : `\n       ${result.reason}`}`;
+  }
+
+  paint(outcome: Outcome, text: string): string {
+    return this.#colour ? `\x1b[${COLOURS[outcome]}m${text}\x1b[0m` : text;
+  }
+
+  #redraw(): void {
+    this.#erase();
+    this.#draw();
+  }
+
+  #draw(): void {
+    if (!this.#live) return;
+    const width = this.#out.columns ?? 80;
+    for (const { label, step, since } of this.#running.values()) {
+      this.#out.write(`       ${label}  ${formatSeconds((Date.now() - since) / 1000)}  ${step}`.slice(0, width - 1) + '\n');
+      this.#drawn++;
+    }
+  }
+
+  #erase(): void {
+    if (this.#drawn > 0) this.#out.write(`\x1b[${this.#drawn}A\x1b[J${CLEAR_LINE}`);
+    this.#drawn = 0;
+  }
+}
+
+/** The last lines of a run: counts, what failed and why, where everything is. */
+export function summary(document: RunDocument, seconds: number): string {
+  const { totals, results, run } = document;
+  const counts = OUTCOMES.filter((outcome) => totals[outcome] > 0).map((outcome) => `${totals[outcome]} ${outcome}`);
+  const troubled = results.filter(({ outcome }) => outcome === 'fail' || outcome === 'broken' || outcome === 'lost');
+  const lines = ['', `${counts.join(', ') || 'nothing ran'}  in ${formatSeconds(seconds)}${run.interrupted ? ' (interrupted)' : ''}`];
+  if (troubled.length > 0) {
+    lines.push('');
+    for (const { outcome, id, kernel, reason, console, detail } of troubled) {
+      lines.push(`${outcome}: ${id} on ${kernel}: ${reason ?? ''}`);
+      const excerpt = (detail ?? '').split('\n').filter(Boolean).slice(0, outcome === 'fail' ? 12 : 6);
+      lines.push(...excerpt.map((line) => `    ${line.slice(0, 160)}`));
+      if (console !== undefined) lines.push(`    console: ${run.folder}/${console}`);
+    }
+  }
+  lines.push(`results: ${run.folder}`);
+  return lines.join('\n');
+}

@@ -1,0 +1,192 @@
+// Runs one instance of a workload in this process and judges it: needs, place, work, taking down, the kernel's log.
+// The same code runs in a guest's agent and in a local child process.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { makeLoopDevice } from '../device/blockdev.js';
+import { provision, UnmetNeed, type PlaceRequest, type Provisioned } from '../device/provision.js';
+import { findPlace } from '../device/local.js';
+import type { Place } from '../device/place.js';
+import { SystemError, codeOf, messageOf } from '../errors.js';
+import { madviseInjector, type Injection } from '../inject/madvise.js';
+import { isComplaint, parseKernelLog } from '../kernel/klog.js';
+import { unmetNeed } from './needs.js';
+import { KmsgCursor } from './kmsg.js';
+import type { InstanceEvent, InstanceResult, Metric, Params } from './result.js';
+import { ExpectationError, SkipError, type Context, type Workload } from '../workload/types.js';
+
+/** Where an instance works: on a namespace of its own (guest), or on what the user named. */
+export type InstanceTarget = { kind: 'namespace' } | { kind: 'path'; path: string };
+
+/** What the process that runs an instance is told. */
+export interface InstanceJob {
+  id: string;
+  workload: string;
+  params: Params;
+  seed: number;
+  clock: 'wall' | 'icount';
+  target: InstanceTarget;
+  /** Files with further workloads to import (--load), as this process sees them. */
+  load: string[];
+  /** Kernel options that are set, where the kernel's configuration is known to the host. */
+  kconfig?: string[];
+}
+
+type Emit = (event: InstanceEvent) => void;
+
+/** Runs the instance to its result; never throws for anything that the workload, kernel or surroundings do. */
+export async function executeInstance(job: InstanceJob, workload: Workload, emit: Emit): Promise<InstanceResult> {
+  const now = (): string => process.hrtime.bigint().toString();
+  const say = (text: string): void => emit({ type: 'step', text, time: now() });
+  emit({ type: 'start', id: job.id, time: now() });
+
+  const result: InstanceResult = { outcome: 'fail', reason: 'ended without a verdict', findings: [], metrics: [], evidence: {}, injected: 0, log: [] };
+  const undo: (() => unknown)[] = [];
+  const journal: Injection[] = [];
+  let verdict: Pick<InstanceResult, 'outcome' | 'reason' | 'detail'> = { outcome: 'fail' };
+  const unmet = unmetNeed(workload, job);
+  if (unmet !== undefined) return { ...result, outcome: 'skip', reason: unmet };
+
+  using log = new KmsgCursor();
+  try {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-'));
+    undo.push(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const place = await prepare(job, workload, folder, say, undo);
+    say('running');
+    await workload.run(makeContext({ job, workload, place, folder, log, journal, result, say, undo }));
+    verdict = { outcome: 'pass' };
+  } catch (error) {
+    verdict = judge(error);
+  }
+  say('taking down');
+  for (const step of undo.reverse()) {
+    try {
+      await step();
+    } catch (error) {
+      // What cannot be taken down is news of its own, unless the workload already failed.
+      if (verdict.outcome === 'pass') verdict = { outcome: 'fail', reason: `taking down: ${messageOf(error)}` };
+      else verdict = { ...verdict, detail: `${verdict.detail ?? ''}\ntaking down: ${messageOf(error)}`.trim() };
+    }
+  }
+  return finish(result, verdict, workload, log, journal);
+}
+
+/** The kernel's log has the last word: a new complaint is a failure even when every call succeeded. */
+function finish(result: InstanceResult, verdict: Pick<InstanceResult, 'outcome' | 'reason' | 'detail'>, workload: Workload, log: KmsgCursor, journal: Injection[]): InstanceResult {
+  const lines = log.lines();
+  const { findings } = parseKernelLog(lines.join('\n'));
+  const complaint = findings.find((finding) => isComplaint(finding, workload.expectsLog ?? []));
+  if (journal.length > 0) result.evidence.injected = journal;
+  const { reason: _, ...rest } = result;
+  const common = { ...rest, ...verdict, findings, injected: journal.length, log: lines };
+  if (!complaint) return common;
+  const also = verdict.reason === undefined ? '' : ` (and: ${verdict.reason})`;
+  return { ...common, outcome: 'fail', reason: `${complaint.title}${also}`, detail: [complaint.excerpt, verdict.detail].filter(Boolean).join('\n\n') };
+}
+
+function judge(error: unknown): Pick<InstanceResult, 'outcome' | 'reason' | 'detail'> {
+  const message = messageOf(error);
+  const stack = error instanceof Error && error.stack !== undefined ? { detail: error.stack } : {};
+  if (error instanceof SkipError || error instanceof UnmetNeed) return { outcome: 'skip', reason: message };
+  if (error instanceof ExpectationError) {
+    const data = error.data === undefined ? undefined : JSON.stringify(error.data, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value));
+    return { outcome: 'fail', reason: data === undefined ? message : `${message}; was ${data.slice(0, 400)}`, ...stack };
+  }
+  // A system call that a workload did not expect to fail is the kernel's doing; anything else is ours.
+  if (error instanceof SystemError) return { outcome: 'fail', reason: `unexpected error: ${message}`, ...stack };
+  return { outcome: 'broken', reason: message, ...stack };
+}
+
+async function prepare(job: InstanceJob, workload: Workload, folder: string, say: (text: string) => void, undo: (() => unknown)[]): Promise<Place | undefined> {
+  const mode = workload.needs.dax;
+  if (!mode) return undefined;
+  let made: Provisioned;
+  if (job.target.kind === 'path') {
+    made = await findPlace(job.target.path, mode);
+  } else {
+    const { fs: kind, map, align, region } = job.params;
+    const request: PlaceRequest = {
+      mode,
+      ...(map === undefined ? {} : { map: String(map) }),
+      ...(align === undefined ? {} : { align: String(align) }),
+      ...(kind === undefined ? {} : { fs: String(kind) }),
+      ...(region === undefined ? {} : { region: Number(region) }),
+    };
+    say(`preparing ${mode}${kind === undefined ? '' : ` with ${String(kind)}`}`);
+    made = await provision(request, folder);
+  }
+  undo.push(made.restore);
+  const size = made.place.kind === 'devdax' ? made.place.size : fs.statfsSync(made.place.folder).bavail * fs.statfsSync(made.place.folder).bsize;
+  if (workload.needs.size !== undefined && size < workload.needs.size) throw new UnmetNeed(`needs ${workload.needs.size} bytes of ${mode}; there are ${size}`);
+  return made.place;
+}
+
+interface ContextParts {
+  job: InstanceJob;
+  workload: Workload;
+  place: Place | undefined;
+  folder: string;
+  log: KmsgCursor;
+  journal: Injection[];
+  result: InstanceResult;
+  say: (text: string) => void;
+  undo: (() => unknown)[];
+}
+
+function makeContext({ job, workload, place, folder, log, journal, result, say, undo }: ContextParts): Context {
+  const want = (kind: Place['kind']): Place => {
+    if (place?.kind !== kind) throw new TypeError(`${workload.name} uses ctx.${kind} without needs.dax = '${kind}'`);
+    return place;
+  };
+  const expect: Context['expect'] = (condition, what, data) => {
+    if (!condition) throw new ExpectationError(what, data);
+  };
+  return {
+    params: job.params,
+    seed: job.seed,
+    clock: job.clock,
+    folder,
+    log,
+    inject: madviseInjector(journal),
+    get fsdax() {
+      return want('fsdax') as Context['fsdax'];
+    },
+    get devdax() {
+      return want('devdax') as Context['devdax'];
+    },
+    step: say,
+    expect,
+    async expectError(what, codes, call) {
+      let code: string | undefined;
+      try {
+        await call();
+      } catch (error) {
+        code = codeOf(error);
+        if (code === undefined) throw error;
+      }
+      expect(code !== undefined, `${what} should be refused; it succeeded`);
+      expect(codes.includes(code), `${what} should be refused with ${codes.join(' or ')}`, code);
+      return code;
+    },
+    prove(name, fact) {
+      result.evidence[name] = fact;
+    },
+    metric(name, samples) {
+      const declared = workload.metrics?.find((metric) => metric.name === name);
+      if (!declared) throw new TypeError(`${workload.name} has no metric "${name}"`);
+      const metric: Metric = { name, unit: declared.unit, clock: job.clock, samples: [...samples] };
+      result.metrics.push(metric);
+    },
+    skip(reason) {
+      throw new SkipError(reason);
+    },
+    cleanup(step) {
+      undo.push(step);
+    },
+    async blockDevice(bytes) {
+      const { device, remove } = await makeLoopDevice(folder, bytes);
+      undo.push(remove);
+      return device;
+    },
+  };
+}

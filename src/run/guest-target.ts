@@ -1,0 +1,240 @@
+// Runs each instance in a fresh copy of a saved guest, and decides what its end means once the console is complete.
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { messageOf } from '../errors.js';
+import type { GuestJob } from '../guest/agent.js';
+import type { GuestImage } from '../guest/image.js';
+import type { GuestConfig } from '../guest/qemu.js';
+import { Session, type GuestEnd } from '../guest/session.js';
+import { RestoreError, discardState, restore, resume, savedState, waitReady, type SavedState } from '../guest/state.js';
+import { isComplaint, parseKernelLog, type Finding } from '../kernel/klog.js';
+import type { PlannedInstance } from './plan.js';
+import type { InstanceEvent, InstanceResult } from './result.js';
+import type { InstanceOptions, Target, TargetResult } from './target.js';
+
+/** Seconds an instance may take unless it or --timeout says otherwise. */
+const DEFAULT_TIMEOUT = 60;
+/** Counting instructions costs about 1.7 times the time (one vCPU, no parallel translation). */
+const ICOUNT_FACTOR = 3;
+
+export interface GuestTargetOptions {
+  config: GuestConfig;
+  image: GuestImage;
+  accelWhy: string;
+  /** Files of --load, as the guest sees them. */
+  load: string[];
+  /** False: boot for every instance instead of restoring. */
+  snapshot: boolean;
+  progress: (text: string) => void;
+  /** Called with the state that instances run from, once it is there. */
+  onState?: (state: SavedState) => void;
+}
+
+export class GuestTarget implements Target {
+  readonly kernel: string;
+  readonly label: string;
+  readonly #options: GuestTargetOptions;
+  #state: Promise<SavedState> | undefined;
+
+  constructor(options: GuestTargetOptions) {
+    this.#options = options;
+    this.kernel = options.config.kernel.release;
+    this.label = `${this.kernel} ${options.config.layout.name}`;
+  }
+
+  /** The saved guest, made at most once; every instance of this target runs from it. */
+  prepare(): Promise<SavedState> {
+    return (this.#state ??= savedState(this.#options.config, this.#options.image, this.#options.progress).then((state) => {
+      this.#options.onState?.(state);
+      return state;
+    }));
+  }
+
+  async run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult> {
+    const started = Date.now();
+    const { config, accelWhy } = this.#options;
+    const console = `console-${options.file}.log`;
+    const files = { console: path.join(options.folder, console), events: path.join(options.folder, `.events-${options.file}`), job: path.join(options.folder, `.job-${options.file}`) };
+    const judged = await this.#attempt(instance, options, files);
+    const digest = config.clock === 'icount' ? crypto.createHash('sha256').update(fs.readFileSync(files.events)).update(fs.readFileSync(files.console)).digest('hex').slice(0, 32) : undefined;
+    fs.rmSync(files.events, { force: true });
+    return {
+      ...judged,
+      kernel: this.kernel,
+      layout: config.layout.name,
+      seconds: (Date.now() - started) / 1000,
+      accel: `${config.accel} (${accelWhy})`,
+      clock: config.clock,
+      console,
+      ...(digest === undefined ? {} : { digest }),
+    };
+  }
+
+  async #attempt(instance: PlannedInstance, options: InstanceOptions, files: { console: string; events: string; job: string }): Promise<InstanceResult> {
+    let session: Session;
+    try {
+      session = await this.#start(instance, options, files);
+    } catch (error) {
+      return empty('broken', messageOf(error));
+    }
+    const stop = (): void => session.killNow();
+    options.signal.addEventListener('abort', stop);
+    try {
+      return await listen(session, instance, options, this.#limit(instance, options));
+    } finally {
+      options.signal.removeEventListener('abort', stop);
+      await session.close();
+    }
+  }
+
+  /** A copy that runs, with the job in its hands. A saved state that QEMU refuses is made anew, once. */
+  async #start(instance: PlannedInstance, options: InstanceOptions, files: { console: string; events: string; job: string }): Promise<Session> {
+    const { config, snapshot } = this.#options;
+    const job = this.#job(instance, options.seed);
+    if (!snapshot) {
+      const session = await Session.start(config, { ...files, ram: options.folder }, { kind: 'boot', keepRam: false }, job);
+      try {
+        await waitReady(session, config);
+      } catch (error) {
+        await session.close();
+        throw error;
+      }
+      return session;
+    }
+    let state = await this.prepare();
+    try {
+      return await running(restore(config, state, files, job));
+    } catch (error) {
+      if (!(error instanceof RestoreError)) throw error;
+      this.#options.progress(`${error.message}; booting it again`);
+      discardState(state.folder);
+      this.#state = undefined;
+      state = await this.prepare();
+      return running(restore(config, state, files, job));
+    }
+  }
+
+  #job(instance: PlannedInstance, seed: number): GuestJob {
+    const { config, load } = this.#options;
+    const counted = config.clock === 'icount';
+    const kconfig = config.kernel.config?.match(/^CONFIG_\w+(?==[ym])/gm)?.map((line) => line.slice('CONFIG_'.length));
+    const asked = instance.workload.needs.kconfig ?? [];
+    return {
+      id: instance.id,
+      workload: instance.workload.name,
+      params: instance.params,
+      seed,
+      clock: config.clock,
+      target: { kind: 'namespace' },
+      load,
+      ...(kconfig ? { kconfig: kconfig.filter((option) => asked.includes(option)) } : {}),
+      // Under icount all randomness follows from the seed; by wall clock every copy is its own.
+      entropy: counted ? crypto.createHash('sha256').update(`daxrig seed ${seed}`).digest('hex') : crypto.randomBytes(32).toString('hex'),
+      ...(counted ? {} : { now: (BigInt(Date.now()) * 1_000_000n).toString() }),
+    };
+  }
+
+  #limit(instance: PlannedInstance, options: InstanceOptions): number {
+    if (options.timeout !== undefined) return options.timeout;
+    return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (this.#options.config.clock === 'icount' ? ICOUNT_FACTOR : 1);
+  }
+}
+
+async function running(starting: Promise<Session>): Promise<Session> {
+  const session = await starting;
+  await resume(session);
+  return session;
+}
+
+/** Follows a running copy to the instance's result, or to its end. */
+async function listen(session: Session, instance: PlannedInstance, options: InstanceOptions, limit: number): Promise<InstanceResult> {
+  const deadline = Date.now() + limit * 1000;
+  let step = 'before the workload started';
+  for (;;) {
+    const received = await session.next(Math.max(0, deadline - Date.now()));
+    if (options.signal.aborted) return empty('lost', 'interrupted');
+    if (received.kind === 'timeout') return hung(session, instance, `no result within ${limit} s; last step: ${step}`);
+    if (received.kind === 'end') return vanished(session, received.end, step, instance);
+    const { message } = received;
+    if (message.type === 'agent-exit' || message.type === 'agent-error') {
+      const why = message.type === 'agent-error' ? `the agent failed: ${String(message.message)}` : `the agent ended (${exitWord(Number(message.status))}) at: ${step}`;
+      return explained(session, instance, why);
+    }
+    const event = message as unknown as InstanceEvent;
+    if (event.type === 'step') step = event.text;
+    if (event.type === 'result') return event.result;
+    options.onEvent(event);
+  }
+}
+
+/** A shell's status: 128 and the signal's number for a process that a signal ended. */
+const exitWord = (status: number): string => (status > 128 ? `signal ${status - 128}` : `status ${status}`);
+
+const empty = (outcome: InstanceResult['outcome'], reason: string): InstanceResult => ({ outcome, reason, findings: [], metrics: [], evidence: {}, injected: 0, log: [] });
+
+/** The guest ended by itself: a complaint on its console makes it the kernel's failure, silence makes it lost. */
+function vanished(session: Session, end: GuestEnd, step: string, instance: PlannedInstance): Promise<InstanceResult> {
+  const how = end.reason === 'guest-shutdown' ? 'the guest powered off' : end.reason === 'guest-reset' ? 'the guest restarted' : `QEMU ended (${end.signal ?? `status ${end.code}`}${end.stderr ? `: ${end.stderr.split('\n')[0]}` : ''})`;
+  return explained(session, instance, `${how} at: ${step}`);
+}
+
+/** Waits until the console says no more, then decides between fail (the kernel complained) and lost (it did not). */
+async function explained(session: Session, instance: PlannedInstance, why: string): Promise<InstanceResult> {
+  await settle(session);
+  await session.close();
+  const { findings, log } = consoleFindings(session);
+  const complaint = worst(findings, instance);
+  if (!complaint) return { ...empty('lost', `${why}; the console does not say why`), findings, log };
+  return { ...empty('fail', `${complaint.title} (${why})`), findings, log, detail: complaint.excerpt };
+}
+
+/** A panic speaks for the reports before it; otherwise the first complaint is the cause of the others. */
+function worst(findings: readonly Finding[], instance: PlannedInstance): Finding | undefined {
+  return findings.find((finding) => isComplaint(finding, instance.workload.expectsLog ?? []));
+}
+
+/** Waits until the console has not grown for a while: an oops takes a moment to print. */
+async function settle(session: Session): Promise<void> {
+  for (let quiet = 0, before = -1; quiet < 3; ) {
+    const size = session.console().length;
+    quiet = size === before ? quiet + 1 : 0;
+    before = size;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** A hang is the kernel's failure: its blocked tasks are asked for and kept. */
+async function hung(session: Session, instance: PlannedInstance, why: string): Promise<InstanceResult> {
+  let before = '';
+  let blocked = '';
+  try {
+    before = session.console();
+    await session.printBlockedTasks();
+    blocked = session.console().slice(before.length).trim();
+  } catch (error) {
+    blocked = `(blocked tasks could not be asked for: ${messageOf(error)})`;
+  }
+  await session.close();
+  // What sysrq printed was asked for: only what came before it is a complaint.
+  const { findings } = parseKernelLog(before);
+  const complaint = worst(findings, instance);
+  const where = blockedFunction(blocked);
+  const reason = [complaint?.title, `${why}${where === undefined ? '' : `; blocked in ${where}`}`].filter(Boolean).join(' (') + (complaint ? ')' : '');
+  return { ...empty('fail', reason), findings, log: before.split('\n'), detail: blocked };
+}
+
+/** The first function of the first blocked task's stack, past the scheduler's own. */
+function blockedFunction(text: string): string | undefined {
+  const task = /task:(\S+)\s+state:D/.exec(text);
+  if (!task) return undefined;
+  const stack = [...text.slice(task.index).matchAll(/^\[[^\]]*\]\s+(?:\[[^\]]*\]\s+)?([\w.]+)\+0x/gm)].map((match) => match[1]!);
+  const named = stack.find((name) => !/^(__)?(schedule|schedule_\w+|io_schedule|rwsem_\w+|__mutex_lock.*|mutex_lock.*|wait_for_\w+|context_switch)/.test(name));
+  return named === undefined ? task[1] : `${named} (${task[1]})`;
+}
+
+function consoleFindings(session: Session): { findings: Finding[]; log: string[] } {
+  const text = session.console();
+  return { findings: parseKernelLog(text).findings, log: text.split(/\r?\n/).filter(Boolean) };
+}
+

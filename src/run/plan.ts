@@ -1,0 +1,76 @@
+// Which instances a run consists of: workloads chosen by name or glob, their parameters multiplied.
+import { UsageError } from '../errors.js';
+import { instanceId, type Params, type ParamValue } from './result.js';
+import { multiply, type Workload } from '../workload/types.js';
+
+export interface PlannedInstance {
+  id: string;
+  workload: Workload;
+  params: Params;
+}
+
+const globToRegExp = (glob: string): RegExp =>
+  new RegExp(`^${[...glob].map((char) => (char === '*' ? '.*' : char === '?' ? '.' : char.replace(/[.+^${}()|[\]\\]/g, '\\$&'))).join('')}$`);
+
+/** Workloads that the names or globs choose, in listing order. Throws UsageError for one that chooses nothing. */
+export function chooseWorkloads(all: readonly Workload[], names: readonly string[]): Workload[] {
+  if (names.length === 0) return [...all];
+  const chosen = new Set<Workload>();
+  for (const name of names) {
+    const pattern = globToRegExp(name);
+    const found = all.filter((workload) => pattern.test(workload.name));
+    if (found.length === 0) {
+      const near = nearest(name, all.map((workload) => workload.name));
+      throw new UsageError(`no workload "${name}"${near === undefined ? '' : `; did you mean ${near}?`} See "daxrig workloads"`);
+    }
+    found.forEach((workload) => chosen.add(workload));
+  }
+  return all.filter((workload) => chosen.has(workload));
+}
+
+/** The name with the fewest edits to a mistyped one, if it is near at all. */
+export function nearest(name: string, names: readonly string[]): string | undefined {
+  const distance = (a: string, b: string): number => {
+    let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+    for (let i = 1; i <= a.length; i++) {
+      const next = [i];
+      for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
+      row = next;
+    }
+    return row[b.length]!;
+  };
+  const best = names.map((candidate) => [distance(name, candidate), candidate] as const).sort((a, b) => a[0] - b[0])[0];
+  return best && best[0] <= Math.max(2, name.length / 3) ? best[1] : undefined;
+}
+
+/** One --param KEY=VALUE[,VALUE...]. */
+export function parseParam(text: string): [string, string[]] {
+  const match = /^(\w+)=(.+)$/.exec(text);
+  if (!match) throw new UsageError(`--param ${text}: write KEY=VALUE, for example --param fs=xfs`);
+  return [match[1]!, match[2]!.split(',')];
+}
+
+/**
+ * All instances of the chosen workloads. `only` keeps those whose parameter has one of the values; a workload without
+ * that parameter is kept. `fixed` are facts of a local device: they replace what would have been multiplied.
+ */
+export function plan(workloads: readonly Workload[], only: ReadonlyMap<string, string[]> = new Map(), fixed: Record<string, ParamValue> = {}): PlannedInstance[] {
+  for (const [key, values] of only) {
+    const known = workloads.flatMap((workload) => workload.params?.[key]?.map(String) ?? []);
+    if (known.length === 0) throw new UsageError(`--param ${key}: none of the chosen workloads has a parameter ${key}`);
+    const unknown = values.find((value) => !known.includes(value));
+    if (unknown !== undefined) throw new UsageError(`--param ${key}=${unknown}: known values are ${[...new Set(known)].join(', ')}`);
+  }
+  const seen = new Set<string>();
+  return workloads.flatMap((workload) =>
+    multiply(workload.params).flatMap((values) => {
+      const params = { ...values };
+      for (const key of Object.keys(params)) if (workload.needs.dax && fixed[key] !== undefined) params[key] = fixed[key];
+      for (const [key, wanted] of only) if (key in params && !wanted.includes(String(params[key]))) return [];
+      const id = instanceId(workload.name, params);
+      if (seen.has(id)) return [];
+      seen.add(id);
+      return [{ id, workload, params }];
+    }),
+  );
+}

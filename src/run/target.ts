@@ -1,0 +1,26 @@
+// What a target is to the runner: something that runs one instance and gives its result.
+import type { InstanceEvent, RunResult } from './result.js';
+import type { PlannedInstance } from './plan.js';
+
+export interface TargetResult extends Omit<RunResult, 'id' | 'workload' | 'params' | 'seed'> {}
+
+export interface Target {
+  /** Kernel release, for the result. */
+  kernel: string;
+  /** Shown beside the workload when a run has several targets. */
+  label: string;
+  /** `file` is where the instance's console may go, below the run directory. */
+  run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult>;
+}
+
+export interface InstanceOptions {
+  seed: number;
+  /** Seconds; overrides the workload's own limit. */
+  timeout?: number;
+  /** Name, without suffix, of files of this instance in the run directory. */
+  file: string;
+  /** Files of the run go here. */
+  folder: string;
+  onEvent: (event: InstanceEvent) => void;
+  signal: AbortSignal;
+}

@@ -1,0 +1,60 @@
+// The run directory: run.json (what ran on what), events.ndjson (append-only, one write per event), console-*.log.
+// It is the truth of a run: everything else can be made from it again.
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { UsageError, codeOf, messageOf } from '../errors.js';
+
+/** Where runs go unless --out says otherwise: $XDG_STATE_HOME/daxrig/runs, else ~/.local/state/daxrig/runs. */
+export function runsRoot(): string {
+  return path.join(process.env.XDG_STATE_HOME || path.join(os.homedir(), '.local/state'), 'daxrig', 'runs');
+}
+
+export class RunDirectory {
+  readonly folder: string;
+  /** Name of the run: start time and a random part, sortable. */
+  readonly id: string;
+  readonly #events: number;
+
+  private constructor(folder: string, id: string) {
+    this.folder = folder;
+    this.id = id;
+    this.#events = fs.openSync(path.join(folder, 'events.ndjson'), 'a');
+  }
+
+  /** Makes the directory. Throws UsageError when it cannot be written, or already holds a run. */
+  static create(out?: string): RunDirectory {
+    const id = `${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}-${crypto.randomBytes(3).toString('hex')}`;
+    const folder = out === undefined ? path.join(runsRoot(), id) : path.resolve(out);
+    try {
+      fs.mkdirSync(folder, { recursive: true });
+      fs.accessSync(folder, fs.constants.W_OK);
+      if (fs.existsSync(path.join(folder, 'run.json'))) throw new UsageError(`--out ${out}: already holds a run; name another folder`);
+      return new RunDirectory(folder, id);
+    } catch (error) {
+      if (error instanceof UsageError) throw error;
+      throw new UsageError(`--out ${out ?? folder}: cannot be written (${codeOf(error) ?? messageOf(error)})`);
+    }
+  }
+
+  path(name: string): string {
+    return path.join(this.folder, name);
+  }
+
+  /** Appends one event; when this returns, the kernel has it. */
+  event(event: object): void {
+    fs.writeSync(this.#events, `${JSON.stringify({ at: new Date().toISOString(), ...event })}\n`);
+  }
+
+  /** Replaces run.json as a whole: a reader never meets half of one. */
+  save(document: object): void {
+    const fresh = this.path('run.json.new');
+    fs.writeFileSync(fresh, `${JSON.stringify(document, null, 1)}\n`);
+    fs.renameSync(fresh, this.path('run.json'));
+  }
+
+  close(): void {
+    fs.closeSync(this.#events);
+  }
+}

@@ -1,0 +1,98 @@
+// Guards that a devdax device shows the bytes of its namespace: what the block device wrote is read at the same offsets,
+// and the other way round; and that mappings which a devdax device cannot serve are refused (drivers/dax/device.c).
+import fs from 'node:fs';
+import { Mapping } from '../../native.js';
+import { PMD, proveLevel } from '../shared/huge.js';
+import { levelOf, mapDevdax } from '../shared/devdax-map.js';
+import { defineWorkload, type Context } from '../types.js';
+import type { Pattern } from '../../native.js';
+
+export default defineWorkload({
+  name: 'devdax/verify',
+  about: 'bytes written through the block device are read through /dev/daxX.Y at the same offsets, and back; wrong maps refused',
+  guards: ['ndctl device-dax: verify_data, private and misaligned maps', 'R3: data offset'],
+  needs: { dax: 'devdax', size: 8 * PMD },
+  params: { map: ['mem', 'dev'], align: ['2M'] },
+  async run(ctx: Context) {
+    const { devdax } = ctx;
+    if (!devdax.asBlockDevice) ctx.skip(`${devdax.path}: has no namespace that could be lent as a block device`);
+    const step = devdax.align;
+    const last = Math.floor(devdax.size / step - 1) * step;
+    const places = [...new Set([0, Math.floor(last / 2 / step) * step, last])];
+    const length = Math.min(step, PMD);
+    ctx.prove('offsets', places);
+
+    ctx.step('writing through the block device');
+    await devdax.asBlockDevice((device) => {
+      writeBlocks(device, places, length, forward);
+      return Promise.resolve();
+    });
+    ctx.step('reading through the character device');
+    const fd = fs.openSync(devdax.path, 'r+');
+    try {
+      for (const offset of places) {
+        using mapping = mapDevdax(ctx, fd, offset, step);
+        const check = mapping.verify(0, length, { ...forward, base: offset } as Pattern);
+        ctx.expect(check.ok, `byte ${offset} of the block device should be byte ${offset} of ${devdax.path}`, check);
+        proveLevel(ctx, devdax, mapping, 0, levelOf(devdax.align), `offset ${offset}`);
+        mapping.fill(0, length, { ...backward, base: offset } as Pattern);
+      }
+      await refusals(ctx, fd);
+    } finally {
+      fs.closeSync(fd); // a namespace cannot be reconfigured while its device is open
+    }
+    ctx.step('reading back through the block device');
+    await devdax.asBlockDevice((device) => {
+      readBlocks(ctx, device, places, length, backward);
+      return Promise.resolve();
+    });
+  },
+});
+
+const forward: Pattern = { kind: 'words', seed: 21, base: 0 };
+const backward: Pattern = { kind: 'words', seed: 22, base: 0 };
+
+function withBlocks(device: string, work: (fd: number, buffer: Mapping) => void, length: number): void {
+  const fd = fs.openSync(device, fs.constants.O_RDWR | fs.constants.O_DIRECT | fs.constants.O_SYNC);
+  try {
+    using buffer = Mapping.anonymous({ length });
+    work(fd, buffer);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function writeBlocks(device: string, offsets: number[], length: number, pattern: Pattern): void {
+  withBlocks(device, (fd, buffer) => {
+    for (const offset of offsets) {
+      buffer.fill(0, length, { ...pattern, base: offset } as Pattern);
+      buffer.writeTo(fd, offset, 0, length);
+    }
+  }, length);
+}
+
+function readBlocks(ctx: Context, device: string, offsets: number[], length: number, pattern: Pattern): void {
+  withBlocks(device, (fd, buffer) => {
+    for (const offset of offsets) {
+      buffer.readFrom(fd, offset, 0, length);
+      const check = buffer.verify(0, length, { ...pattern, base: offset } as Pattern);
+      ctx.expect(check.ok, `byte ${offset} of ${ctx.devdax.path} should be byte ${offset} of the block device`, check);
+    }
+  }, length);
+}
+
+/** Mappings that a devdax device must refuse with EINVAL (drivers/dax/device.c: check_vma). */
+async function refusals(ctx: Context, fd: number): Promise<void> {
+  const { align } = ctx.devdax;
+  const private_ = await ctx.expectError('MAP_PRIVATE of a devdax device', ['EINVAL'], () => Mapping.map({ fd, length: align, prot: 'rw', share: 'private', align }).close());
+  ctx.prove('MAP_PRIVATE', private_);
+  if (align > 4096) {
+    // The address, not the offset, is wrong here: half an alignment off. The kernel checks it at mmap or at the fault.
+    const skewed = await ctx.expectError('a mapping that is not aligned to the device', ['EINVAL', 'SIGBUS'], () => {
+      using mapping = Mapping.map({ fd, length: align, prot: 'r', share: 'shared', align, alignSkew: align / 2 });
+      const { signal } = mapping.touch({ offset: 0, count: 1, stride: 4096, access: 'read' });
+      if (signal) throw Object.assign(new Error('fault refused'), { code: signal.signal });
+    });
+    ctx.prove('misaligned map', skewed);
+  }
+}

@@ -1,0 +1,27 @@
+// Every workload, in the order in which they run and are listed. A new one is a file beside this and a line here.
+import type { Workload } from './types.js';
+import devdaxDirectIo from './devdax/direct-io.js';
+import devdaxPoison from './devdax/poison.js';
+import devdaxRemap from './devdax/remap.js';
+import devdaxVerify from './devdax/verify.js';
+import fsdaxDaxActive from './fsdax/dax-active.js';
+import fsdaxDirectIo from './fsdax/direct-io.js';
+import fsdaxMapSync from './fsdax/map-sync.js';
+import fsdaxPoison from './fsdax/poison.js';
+import fsdaxRemap from './fsdax/remap.js';
+import kpageflagsWalk from './kpageflags/walk.js';
+import nodaxMount from './nodax/mount.js';
+
+export const workloads: readonly Workload[] = [
+  fsdaxDaxActive,
+  fsdaxDirectIo,
+  fsdaxRemap,
+  fsdaxMapSync,
+  fsdaxPoison,
+  devdaxVerify,
+  devdaxDirectIo,
+  devdaxRemap,
+  devdaxPoison,
+  kpageflagsWalk,
+  nodaxMount,
+];

@@ -1,0 +1,64 @@
+// What the huge-page workloads share: a file that can be mapped by huge pages, and the proof that it is.
+import fs from 'node:fs';
+import path from 'node:path';
+import { inRanges, type Place } from '../../device/place.js';
+import * as native from '../../native.js';
+import { Mapping } from '../../native.js';
+import { MiB, formatSize, roundUp } from '../../units.js';
+import type { Context } from '../types.js';
+
+export const PAGE = 4096;
+export const PMD = 2 * MiB;
+
+export interface HugeFile {
+  fd: number;
+  path: string;
+  /** File offset of the first byte of the aligned part, a multiple of 2 MiB. */
+  offset: number;
+  /** Bytes, a multiple of 2 MiB. */
+  length: number;
+}
+
+/**
+ * A new file on the DAX file system whose bytes from `offset` on are allocated in 2 MiB extents aligned both in the
+ * file and on the device, as a PMD mapping needs (fs/dax.c: dax_iomap_pmd_fault). Skips when the file system has none.
+ */
+export function hugeFile(ctx: Context, length: number, name = 'huge'): HugeFile {
+  const file = path.join(ctx.fsdax.folder, name);
+  const fd = fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600);
+  ctx.cleanup(() => fs.closeSync(fd));
+  const wanted = roundUp(length, PMD);
+  // Twice as much, so that an aligned part is inside whatever the allocator chose.
+  native.fallocate(fd, 'allocate', 0, wanted + 2 * PMD);
+  fs.fsyncSync(fd);
+  for (const extent of native.fiemap(fd)) {
+    const skip = (PMD - (extent.physical % PMD)) % PMD;
+    const offset = extent.logical + skip;
+    if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
+  }
+  return ctx.skip(`${ctx.fsdax.fs} gave no extent of ${formatSize(wanted)} aligned to 2 MiB in file and device; free some space on it`);
+}
+
+export const mapFile = (ctx: Context, file: HugeFile, options: { prot?: 'r' | 'rw'; share?: 'shared' | 'private' | 'sync'; align?: number; alignSkew?: number } = {}): Mapping =>
+  mapped(ctx, Mapping.map({ fd: file.fd, offset: file.offset, length: file.length, prot: 'rw', share: 'shared', align: PMD, ...options }));
+
+/** A mapping that is closed when the workload ends. */
+export function mapped(ctx: Context, mapping: Mapping): Mapping {
+  ctx.cleanup(() => {
+    if (!mapping.closed) mapping.close();
+  });
+  return mapping;
+}
+
+/**
+ * Expects the touched address to be backed at `level`, by the kernel's own word, and its page frame to lie in the
+ * persistent memory that /proc/iomem shows. Both are kept with the result.
+ */
+export function proveLevel(ctx: Context, place: Place, mapping: Mapping, offset: number, level: 'pte' | 'pmd' | 'pud', label: string): void {
+  const found = mapping.pageLevel(offset);
+  const page = mapping.pagemap(offset, 1)[0]!;
+  const pfn = page.present ? page.pfn : undefined;
+  ctx.prove(label, { level: found.level, method: found.method, ...(pfn === undefined ? {} : { pfn: `0x${pfn.toString(16)}` }) });
+  ctx.expect(found.level === level, `${label}: the page should be mapped by a ${level.toUpperCase()}`, found);
+  if (place.ranges.length > 0 && level !== 'pud') ctx.expect(pfn !== undefined && inRanges(place, pfn), `${label}: the page frame should lie in persistent memory`, { pfn, ranges: place.ranges });
+}

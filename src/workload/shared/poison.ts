@@ -1,0 +1,47 @@
+// Memory failure on DAX pages, the part that fsdax and devdax share: what the process that owns the page is told.
+// Source: mm/memory-failure.c, memory_failure_dev_pagemap and dev_pagemap_mapping_shift.
+import { drainSignals, type Mapping } from '../../native.js';
+import { PAGE } from './huge.js';
+import type { Context } from '../types.js';
+
+/** Soft offline moves a page away: impossible for device memory, so it must be refused, whatever the errno. */
+export async function expectSoftOfflineRefused(ctx: Context, mapping: Mapping, offset: number): Promise<void> {
+  const { signal } = await refused(ctx, mapping, offset);
+  ctx.expect(signal === undefined, 'a refused soft offline should raise no signal', signal);
+}
+
+async function refused(ctx: Context, mapping: Mapping, offset: number): Promise<{ signal?: unknown }> {
+  let result: { signal?: unknown } = {};
+  const code = await ctx.expectError('MADV_SOFT_OFFLINE of a DAX page', ['EIO', 'ENXIO', 'EOPNOTSUPP', 'EINVAL', 'EBUSY'], () => {
+    result = mapping.madvise(offset, PAGE, 'soft-offline');
+  });
+  ctx.prove('soft offline', code);
+  return result;
+}
+
+/**
+ * Poisons the page at `offset` and expects exactly one action-required SIGBUS at its address, with the size of the
+ * mapping that held it (12, 21 or 30 bits), and the kernel's word that it recovered.
+ */
+export async function poisonOnce(ctx: Context, mapping: Mapping, offset: number, lsb: number, label: string): Promise<void> {
+  ctx.step(`poisoning ${label}`);
+  drainSignals();
+  const before = ctx.inject.count;
+  const { signal } = ctx.inject.hwpoison(mapping, offset);
+  ctx.prove(`signal: ${label}`, signal ?? 'none');
+  ctx.expect(signal !== undefined, `${label}: the process should get SIGBUS`);
+  ctx.expect(signal.signal === 'SIGBUS' && signal.code === 'BUS_MCEERR_AR', `${label}: SIGBUS should be BUS_MCEERR_AR (action required)`, signal);
+  ctx.expect(Math.floor(signal.offset / PAGE) * PAGE === offset, `${label}: si_addr should be the poisoned page`, { signal, offset });
+  ctx.expect(signal.lsb === lsb, `${label}: si_addr_lsb should be ${lsb}, the size of the mapping`, signal);
+  const { signals: more } = drainSignals();
+  ctx.expect(more.length === 0, `${label}: no second signal should come`, more);
+  await recoveries(ctx, before + 1);
+}
+
+/** Waits for the kernel's "Recovered" for each poison so far, and expects no more of them. */
+async function recoveries(ctx: Context, count: number): Promise<void> {
+  const pattern = /recovery action for dax page: (\w+)/;
+  await ctx.log.waitFor(pattern, '"recovery action for dax page: Recovered"');
+  const said = ctx.log.lines().flatMap((line) => pattern.exec(line)?.[1] ?? []);
+  ctx.expect(said.length === count && said.every((word) => word === 'Recovered'), `the kernel should have said Recovered ${count} time(s)`, said);
+}
