@@ -2,8 +2,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "access.h"
 #include "binding.h"
 #include "forked.h"
@@ -26,6 +24,7 @@ namespace {
 constexpr std::uint64_t kMaxMapping = std::uint64_t{1} << 47;
 constexpr std::uint64_t kMaxAlign = std::uint64_t{1} << 40;
 constexpr std::uint64_t kMaxTransfer = 0x7ffff000;  // of one pread(2); also the most that one Buffer is made for
+constexpr std::uint64_t kMaxTouches = std::uint64_t{1} << 32;
 constexpr std::uint64_t kMaxTimed = std::uint64_t{1} << 26;
 constexpr std::uint64_t kMaxShuffled = std::uint64_t{1} << 26;
 
@@ -109,7 +108,7 @@ Job touchCall(Args& args) {
   const auto region = args.region(0);
   const std::uint64_t offset = args.size(1, "offset");
   TouchPlan plan{};
-  plan.count = args.size(2, "count");
+  plan.count = args.size(2, "count", kMaxTouches);
   plan.stride = args.size(3, "stride");
   plan.access = static_cast<Access>(valueOf(kAccesses, args.text(4, "access"), "access"));
   plan.value = args.word(5, "value");
@@ -125,15 +124,16 @@ Job touchCall(Args& args) {
     outOfRange("count * stride is past the end of the mapping");
   plan.span = region->span(offset, reach);
 
-  std::optional<Kept<Napi::Float64Array>> samples;
+  std::shared_ptr<Owned> samples;
   if (plan.clock != Clock::None) {
-    samples = keep(Napi::Float64Array::New(args.env(), plan.count));
-    plan.samples = samples->array().Data();
+    samples = std::make_shared<Owned>(plan.count * sizeof(double));
+    plan.samples = samples->data<double>();
   }
   return job([plan] { return touch(plan); },
-             [region, samples](Napi::Env env, const TouchResult& result) {
+             [region, samples, count = plan.count](Napi::Env env, const TouchResult& result) {
                Napi::Object value = touchValue(env, result, region->begin());
-               if (samples) value.Set("samples", samples->array());
+               if (samples)
+                 value.Set("samples", Napi::Float64Array::New(env, count, samples->arrayBuffer(env, count * sizeof(double)), 0));
                return value;
              });
 }
@@ -150,20 +150,14 @@ Job readCall(Args& args) {
   const auto region = args.region(0);
   const Span span = args.span(1, *region);
   if (span.length > kMaxTransfer) outOfRange("length of one read must be less than 2 GiB");
-  const auto buffer = Napi::Buffer<std::uint8_t>::New(args.env(), span.length);
-  std::uint8_t* to = buffer.Data();
-  const auto kept = keep(buffer);
-  return job(
-      [span, to] {
-        const Progress progress = readOut(span, to);
-        std::fill(to + progress.done, to + span.length, std::uint8_t{0});
-        return progress;
-      },
-      [region, kept](Napi::Env env, const Progress& progress) {
-        Napi::Object value = progressValue(env, progress, *region);
-        value.Set("bytes", kept.array());
-        return value;
-      });
+  const auto bytes = std::make_shared<Owned>(span.length);
+  return job([span, bytes] { return readOut(span, bytes->data()); },
+             [region, bytes](Napi::Env env, const Progress& progress) {
+               Napi::Object value = Napi::Object::New(env);
+               value.Set("bytes", bytes->buffer(env, progress.done));
+               setFault(value, progress.fault, region->begin());
+               return value;
+             });
 }
 
 // write(mapping, offset, bytes)
@@ -221,15 +215,13 @@ Job patternBytesCall(Args& args) {
   const std::uint64_t length = args.size(0, "length", kMaxTransfer);
   const Pattern pattern = args.pattern(1);
   if (pattern.kind == Pattern::Kind::Words && length % 8 != 0) outOfRange("length must be a multiple of 8 for words");
-  const auto buffer = Napi::Buffer<std::uint8_t>::New(args.env(), length);
-  std::uint8_t* to = buffer.Data();
-  const auto kept = keep(buffer);
+  const auto bytes = std::make_shared<Owned>(length);
   return job(
       [=] {
         volatile std::size_t done = 0;
-        fillPlain(to, length, pattern, &done);
+        fillPlain(bytes->data(), length, pattern, &done);
       },
-      [kept](Napi::Env) { return kept.array(); });
+      [bytes, length](Napi::Env env) { return bytes->buffer(env, length); });
 }
 
 // verifyBytes(bytes, byte, seed, base)

@@ -1,4 +1,6 @@
 // Exports that work on the machine, other processes and the addon itself.
+#include <algorithm>
+
 #include "binding.h"
 #include "guard.h"
 #include "pages.h"
@@ -74,21 +76,9 @@ Job processVmReadCall(Args& args) {
   const int pid = static_cast<int>(args.integer(0, "pid", 1, 0x7fffffff));
   const std::uint64_t address = args.word(1, "address");
   const std::uint64_t length = args.size(2, "length", kMaxBuffer);
-  const auto buffer = Napi::Buffer<std::uint8_t>::New(args.env(), length);
-  std::uint8_t* to = buffer.Data();
-  const auto kept = keep(buffer);
-  return job(
-      [=] {
-        const std::size_t done = processVmRead(pid, address, to, length);
-        std::fill(to + done, to + length, std::uint8_t{0});
-        return done;
-      },
-      [kept](Napi::Env env, std::size_t done) {
-        Napi::Object value = Napi::Object::New(env);
-        value.Set("done", numberValue(env, done));
-        value.Set("bytes", kept.array());
-        return value;
-      });
+  const auto bytes = std::make_shared<Owned>(length);
+  return job([=] { return processVmRead(pid, address, bytes->data(), length); },
+             [bytes](Napi::Env env, std::size_t done) { return bytes->buffer(env, done); });
 }
 
 Napi::Object kpageValue(Napi::Env env, const KpageScan& scan) {
@@ -111,9 +101,10 @@ Napi::Object kpageValue(Napi::Env env, const KpageScan& scan) {
   }
   value.Set("errors", errors);
   if (!scan.values.empty()) {
-    auto values = Napi::BigUint64Array::New(env, scan.values.size());
-    std::copy(scan.values.begin(), scan.values.end(), values.Data());
-    value.Set("values", values);
+    const std::size_t bytes = scan.values.size() * sizeof(std::uint64_t);
+    Owned values(bytes);
+    std::copy(scan.values.begin(), scan.values.end(), values.data<std::uint64_t>());
+    value.Set("values", Napi::BigUint64Array::New(env, scan.values.size(), values.arrayBuffer(env, bytes), 0));
   }
   return value;
 }

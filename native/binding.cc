@@ -120,6 +120,15 @@ void Instance::remove(double handle) {
   regions_.erase(static_cast<std::uint64_t>(handle));
 }
 
+Napi::Buffer<std::uint8_t> Owned::buffer(Napi::Env env, std::size_t length) {
+  return Napi::Buffer<std::uint8_t>::New(env, std::exchange(data_, nullptr), length,
+                                         [](Napi::Env, std::uint8_t* data) { std::free(data); });
+}
+
+Napi::ArrayBuffer Owned::arrayBuffer(Napi::Env env, std::size_t length) {
+  return Napi::ArrayBuffer::New(env, std::exchange(data_, nullptr), length, [](Napi::Env, void* data) { std::free(data); });
+}
+
 void wrongType(const char* name, const char* wanted) {
   throw BadArgument{BadArgument::Kind::Type, std::string(name) + " must be " + wanted};
 }

@@ -8,12 +8,15 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "errors.h"
@@ -40,16 +43,30 @@ struct Job {
   std::vector<std::shared_ptr<Region>> regions;  // held, and counted as in flight, while the work runs elsewhere
 };
 
-/** A JavaScript-owned array that a job writes into; released on the JavaScript thread, as the job is. */
-template <class Array>
-struct Kept {
-  Array array() const { return reference->Value(); }
-  std::shared_ptr<Napi::Reference<Array>> reference;
+/**
+ * Memory for a result, filled on any thread and handed to JavaScript at the end. From malloc and not from V8, which ends the
+ * process where malloc only says no.
+ */
+class Owned {
+ public:
+  explicit Owned(std::size_t length) : data_(static_cast<std::uint8_t*>(std::malloc(length > 0 ? length : 1))) {
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
+  ~Owned() { std::free(data_); }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+
+  template <class T = std::uint8_t>
+  T* data() {
+    return reinterpret_cast<T*>(data_);
+  }
+  /** Gives the first bytes away, once. */
+  Napi::Buffer<std::uint8_t> buffer(Napi::Env env, std::size_t length);
+  Napi::ArrayBuffer arrayBuffer(Napi::Env env, std::size_t length);
+
+ private:
+  std::uint8_t* data_;
 };
-template <class Array>
-Kept<Array> keep(Array array) {
-  return {std::make_shared<Napi::Reference<Array>>(Napi::Reference<Array>::New(array, 1))};
-}
 
 class Args {
  public:

@@ -11,7 +11,6 @@ import { GiB, KiB, MiB, roundDown } from './units.js';
 
 // ---------------------------------------------------------------------------------------------------------------- the addon
 
-type RawProgress = { done: number; signal?: FaultSignal };
 type RawVerdict = { done: number; mismatches: number; first?: Mismatch; signal?: FaultSignal };
 type RawFork = RawVerdict & { forkNs: number; finished: boolean; exitSignal: number };
 type RawTouch = Omit<TouchResult, 'unit'>;
@@ -24,9 +23,9 @@ export interface NativeCalls {
     mapping: number, offset: number, count: number, stride: number, access: Access, value: bigint,
     clock: ClockName | 'none', random: boolean, seed: bigint,
   ): RawTouch;
-  read(mapping: number, offset: number, length: number): RawProgress & { bytes: Buffer };
-  write(mapping: number, offset: number, bytes: Uint8Array): RawProgress;
-  fill(mapping: number, offset: number, length: number, ...pattern: RawPattern): RawProgress;
+  read(mapping: number, offset: number, length: number): ReadResult;
+  write(mapping: number, offset: number, bytes: Uint8Array): Progress;
+  fill(mapping: number, offset: number, length: number, ...pattern: RawPattern): Progress;
   verify(mapping: number, offset: number, length: number, ...pattern: RawPattern): RawVerdict;
   patternBytes(length: number, ...pattern: RawPattern): Buffer;
   verifyBytes(bytes: Uint8Array, ...pattern: RawPattern): RawVerdict;
@@ -54,7 +53,7 @@ export interface NativeCalls {
   umount(target: string, flags: readonly UmountFlag[]): void;
   finitModule(fd: number, parameters: string): void;
   deleteModule(name: string): void;
-  processVmRead(pid: number, address: bigint, length: number): RawProgress & { bytes: Buffer };
+  processVmRead(pid: number, address: bigint, length: number): Buffer;
   kpageScan(path: string, startPfn: number, endPfn: number, chunk: number, values: boolean): KpageScan;
 }
 
@@ -321,6 +320,7 @@ export interface ReadResult {
 export interface TouchOptions {
   /** Of the first access; a multiple of 8. Default 0. */
   offset?: number;
+  /** Up to 2^32. */
   count: number;
   /** Bytes between accesses, a multiple of 8. Default: the page size. */
   stride?: number;
@@ -650,10 +650,10 @@ export class Mapping implements Disposable {
 
   /** Copies bytes out; up to just under 2 GiB. */
   read(offset: number, length: number): ReadResult {
-    return trimmed(now('read', this.#part(offset, length)));
+    return now('read', this.#part(offset, length));
   }
   async readAsync(offset: number, length: number): Promise<ReadResult> {
-    return trimmed(await later('read', this.#part(offset, length)));
+    return later('read', this.#part(offset, length));
   }
 
   /** Copies bytes in. */
@@ -907,10 +907,6 @@ function touched(options: TouchOptions, raw: RawTouch): TouchResult {
   return raw.samples === undefined ? raw : { ...raw, unit: options.clock === 'tsc' ? 'ticks' : 'ns' };
 }
 
-function trimmed({ done, bytes, ...rest }: RawProgress & { bytes: Buffer }): ReadResult {
-  return { bytes: bytes.subarray(0, done), ...rest };
-}
-
 function judged(raw: RawVerdict): Verdict {
   return { ok: raw.mismatches === 0 && raw.signal === undefined, ...raw };
 }
@@ -1162,10 +1158,10 @@ const vmReadArgs = (pid: number, address: bigint, length: number): Parameters<Na
 ];
 /** process_vm_readv(2): memory of another process (or of this one). Shorter than asked for where it ends. */
 export function processVmRead(pid: number, address: bigint, length: number): Buffer {
-  return trimmed(now('processVmRead', vmReadArgs(pid, address, length))).bytes;
+  return now('processVmRead', vmReadArgs(pid, address, length));
 }
 export async function processVmReadAsync(pid: number, address: bigint, length: number): Promise<Buffer> {
-  return trimmed(await later('processVmRead', vmReadArgs(pid, address, length))).bytes;
+  return later('processVmRead', vmReadArgs(pid, address, length));
 }
 
 /** Reads a /proc/kpage* file over a range of pfns in bulk, off the event loop. */
