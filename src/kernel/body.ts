@@ -44,7 +44,8 @@ const CPU = /^ *CPU: (\d+)(?: UID: \d+)? PID: (\d+) Comm: (.*?) (?:Kdump: loaded
 const CPU_SHORT = /^ *CPU: (\d+)(?: UID: \d+)? PID: (\d+) Comm: (.*?)(?: Not taint| Tainted|$)/;
 const OLD_CPU = /^ *Pid: (\d+), comm: (.*?) (?:Not tainted|Tainted: ([A-Z](?:[A-Z ]*[A-Z])?))(?: +([0-9]\S*))?/;
 const TRACE = /^ *(?:\w+ )?(?:Call Trace|Call trace|Backtrace|stack backtrace|Stack backtrace)(?:\[[^\]]*\])?:/;
-const OTHER_TRACE = /^ *(?:(?:Allocated|Freed)(?: by task \d+.*)?:|Last potentially related work creation:|Second to last potentially|(?:page|page_owner).* (?:last allocated|last free)|page last (?:allocated|free)|Uninit was (?:stored|created)|Local variable .* created|allocated by task|freed by task|(?:Possibly|The buggy address belongs)|reset .*trace|-> #\d+ |the existing dependency chain|(?:hard|soft)irqs? last +(?:enabled|disabled)|.* held by |\d+ locks? held by|write to 0x|read to 0x|value changed|INFO: (?:Allocated|Freed) in|Showing all locks held|NMI backtrace for cpu|Sending NMI)/;
+const OTHER_TRACE = /^ *(?:(?:Allocated|Freed)(?: by task \d+.*)?:|Last potentially related work creation:|Second to last potentially|page_owner |page last (?:allocated|free)|Uninit was (?:stored|created)|Local variable .* created|allocated by task|freed by task|(?:Possibly|The buggy address belongs)|-> #\d+ |the existing dependency chain|(?:hard|soft)irqs? last +(?:enabled|disabled)|write to 0x|read to 0x|value changed|INFO: (?:Allocated|Freed) in|Showing all locks held|NMI backtrace for cpu|Sending NMI)/;
+const HELD = /^ *(?:\d+ locks? held by|\S.* held by )/;
 const STACK = /^ *<(\/?)(IRQ|TASK|NMI|SOFTIRQ|#DF|#DB|#VC\d?|ENTRY_TRAMPOLINE|SYSENTER|<EOE>|EOI|EOE|UNK|BOTTOM HALF)>/;
 const REGISTER = /\b(RSP|EFLAGS|RAX|RBX|RCX|RDX|RSI|RDI|RBP|R0[89]|R1[0-5]|FS|GS|knlGS|CS|DS|ES|CR[0234]|ORIG_RAX|PKRU|EAX|EBX|ECX|EDX|ESI|EDI|EBP|ESP|SS|sp|pstate|x\d{1,2}|r\d{1,2}|GPR\d\d|ra|gp|tp|t[0-6]|s\d{1,2}|a[0-7]|status|badaddr|cause|esr|far)\s?: ?([0-9a-f]{4}:[0-9a-f]{8,16}|[0-9a-fx(]+\w*\)?)/g;
 const REGISTER_LINE = /^ *(?:RSP|RAX|RDX|RBP|R10|R13|FS|CS|CR2|DR[0-7]|ORIG_RAX|PKRU|EAX|ESI|DS|EFLAGS|sp|pstate|x\d{1,2}|r\d{1,2}|GPR\d\d|MSR|LR|CFAR|lr|epc|ra|status|gp|t\d|s\d{1,2}|a\d)(?=\s?:)/;
@@ -111,8 +112,15 @@ function parsePc(text: string): BodyItem | undefined {
   return { type: 'pc', user };
 }
 
-/** What a line of a report's body is, or undefined when it looks like none. */
+/** What a line of a report's body is, or undefined when it looks like none. Frames come first: most lines are. */
 export function parseBody(text: string): BodyItem | undefined {
+  if (PC_WORD.test(text)) {
+    const pc = parsePc(text);
+    if (pc !== undefined) return pc;
+  }
+  const frame = parseFrame(text);
+  if (frame !== undefined) return { type: 'frame', frame };
+  if (REGISTER_LINE.test(text)) return { type: 'registers', values: [...text.matchAll(REGISTER)].map((match) => [match[1]!, match[2]!]) };
   if (text.includes('CPU: ') || text.includes('Pid: ')) {
     const cpu = CPU.exec(text);
     if (cpu !== null) return cpuItem(cpu[1]!, cpu[2]!, cpu[3]!, cpu[4], cpu[5]);
@@ -121,22 +129,17 @@ export function parseBody(text: string): BodyItem | undefined {
     const old = OLD_CPU.exec(text);
     if (old !== null) return cpuItem('0', old[1]!, old[2]!, old[3], old[4]);
   }
-  if (TRACE.test(text)) return { type: 'trace' };
-  if (PC_WORD.test(text)) {
-    const pc = parsePc(text);
-    if (pc !== undefined) return pc;
-  }
-  const frame = parseFrame(text);
-  if (frame !== undefined) return { type: 'frame', frame };
+  if (text.includes('race') && TRACE.test(text)) return { type: 'trace' };
   const stack = STACK.exec(text);
   if (stack !== null) return { type: 'stack', name: stack[2]!, open: stack[1] === '' };
-  if (OTHER_TRACE.test(text)) return { type: 'other-trace' };
-  if (REGISTER_LINE.test(text)) return { type: 'registers', values: [...text.matchAll(REGISTER)].map((match) => [match[1]!, match[2]!]) };
+  if (OTHER_TRACE.test(text) || (text.includes(' held by ') && HELD.test(text))) return { type: 'other-trace' };
   const code = CODE.exec(text);
   if (code !== null) return { type: 'code', code: (code[1] ?? '').trim() };
   if (END.test(text)) return { type: 'end' };
-  const work = WORKQUEUE.exec(text);
-  if (work !== null) return { type: 'workqueue', name: work[1]! };
+  if (text.includes('orkqueue: ')) {
+    const work = WORKQUEUE.exec(text);
+    if (work !== null) return { type: 'workqueue', name: work[1]! };
+  }
   if (PART.test(text) || STACK_WORDS.test(text)) return { type: 'part' };
   return undefined;
 }

@@ -4,9 +4,9 @@ import { UsageError } from '../errors.js';
 import { parseBody } from './body.js';
 import { parseLine, type Line } from './line.js';
 import { MAP_WORDS, MemoryMaps } from './maps.js';
-import { buildMatcher, type Matcher } from './matcher.js';
+import { buildMatcher, Scanner, type Matcher } from './matcher.js';
 import { Report } from './report.js';
-import { ASKED_FOR, ASKED_FOR_WORDS, holesOf, QUOTED, RULES, type Rule } from './rules.js';
+import { ASKED_FOR, ASKED_FOR_WORDS, holesOf, NEEDS_CAUSE, QUOTED, RULES, type Rule } from './rules.js';
 import { MILESTONES, Timeline } from './timeline.js';
 import type { Finding, FindingKind, KernelReport } from './types.js';
 
@@ -25,12 +25,18 @@ export interface KernelLogOptions {
 const MAX_LINE = 8192;
 /** Longest text that patterns run over: the kernel's own lines are shorter. */
 const MAX_TEXT = 1024;
+/** Words remembered of one line. */
+const MAX_WORDS = 32;
 /** Contexts (caller ids) whose reports may be open at the same time. */
 const MAX_CONTEXTS = 64;
 /** A consequence follows its cause within this many seconds. */
 const CONSEQUENCE_WINDOW = 30;
-/** Shortest line that a mail client may have wrapped. */
-const WRAPPED_FROM = 50;
+/** A piece of a trace that follows a report this closely is the rest of it. */
+const REST_LINES = 100;
+const REST_SECONDS = 2;
+/** Columns between which mail clients wrap. */
+const WRAPPED_FROM = 66;
+const WRAPPED_TO = 100;
 /** Trace lines swallowed after a stack dump that somebody asked for. */
 const ASKED_FOR_LINES = 400;
 
@@ -52,6 +58,8 @@ const FACTS = ['Linux version ', 'ommand line: ', 'DMI: ', 'Tainted: '];
 const ARRAY_MESSAGES = ['"MESSAGE":[', '"MESSAGE" : ['];
 
 const { matcher, uses } = compile();
+/** Words that may begin a report. */
+const ruleWords = new Set(uses.flatMap((list, word) => (list.some((use) => use.use === 'rules' || use.use === 'array') ? [word] : [])));
 
 function compile(): { matcher: Matcher; uses: WordUse[][] } {
   const byWord = new Map<string, WordUse[]>();
@@ -77,7 +85,7 @@ export class KernelLog {
   readonly #maxFindings: number;
   readonly #maxRepeats: number;
 
-  #state = 0;
+  readonly #scanner = new Scanner(matcher);
   /** The unfinished last line, when a chunk ended inside it. */
   #pending = Buffer.allocUnsafe(MAX_LINE);
   #pendingLength = 0;
@@ -92,6 +100,10 @@ export class KernelLog {
   #open = new Map<string, Report>();
   #askedFor = new Map<string, number>();
   #findings: Finding[] = [];
+  /** The last report whose end was not seen: pieces of a trace soon after it are its rest. */
+  #lastTraced: { line: number; time: number | undefined } | undefined;
+  /** Panics printed inside a report that is still open. */
+  #panics: [Report, Report][] = [];
   #follows = new Map<Finding, Finding>();
   #seen = new Map<string, Finding[]>();
   #omitted = 0;
@@ -113,24 +125,18 @@ export class KernelLog {
     if (this.#ended) throw new UsageError('kernel log: push() after end()');
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     this.#bytes += bytes.length;
-    const { classOf, next, accepting, width, words } = matcher;
-    let state = this.#state;
-    let start = 0;
+    const scanner = this.#scanner;
     const end = bytes.length;
-    for (let at = 0; at < end; at++) {
-      const byte = bytes[at]!;
-      state = next[state + classOf[byte]!]!;
-      if (state < accepting) continue;
+    let start = 0;
+    for (let at = scanner.find(bytes, 0, end); at < end; at = scanner.find(bytes, at + 1, end)) {
+      const byte = bytes[at];
       if (byte === NEWLINE || byte === RETURN) {
         this.#finishLine(bytes, start, at);
         start = at + 1;
         if (byte === NEWLINE) this.#number++;
-        state = 0;
-        continue;
-      }
-      if (this.#words.length < 32) for (const word of words[(state - accepting) / width]!) this.#words.push(word);
+        scanner.reset();
+      } else if (this.#words.length < MAX_WORDS) this.#words.push(...scanner.words);
     }
-    this.#state = state;
     this.#keepPending(bytes, start, end);
   }
 
@@ -201,13 +207,16 @@ export class KernelLog {
       }
       this.#release();
     }
-    if (line.stamped && (words.length > 0 || this.#open.size > 0)) this.#held = { line, number: this.#number, words, joins: 0 };
+    if (line.stamped && (this.#open.size > 0 || words.some((word) => ruleWords.has(word)))) this.#held = { line, number: this.#number, words, joins: 0 };
     else this.#line(line, this.#number, words);
   }
 
   /** In a log with time stamps a line without one continues a long line before it: a mail client wrapped it. */
   #continues(before: Line, line: Line): boolean {
-    return !line.stamped && !line.user && before.shown.length >= WRAPPED_FROM && line.shown.trim() !== '' && line.shown.length < 80;
+    if (line.stamped || line.user || before.shown.length > WRAPPED_TO) return false;
+    const word = /^\S+/.exec(line.shown)?.[0];
+    // It was wrapped because its first word had no room left.
+    return word !== undefined && before.shown.length + 1 + word.length >= WRAPPED_FROM && line.shown.length < WRAPPED_TO;
   }
 
   #release(): void {
@@ -220,8 +229,7 @@ export class KernelLog {
   #line(line: Line, number: number, words: readonly number[]): void {
     const context = line.caller ?? '';
     let header: [Rule, RegExpExecArray] | undefined;
-    if (words.length > 0 && !QUOTED.test(line.text)) header = this.#uses(line, number, words, context);
-    else if (words.length > 0) this.#fact(line, words);
+    if (words.length > 0) header = this.#uses(line, number, words, context);
     this.#timeline.line(line, number);
 
     const open = this.#open.get(context);
@@ -256,10 +264,10 @@ export class KernelLog {
             this.#timeline.milestone(line, number);
             break;
           case 'asked-for':
-            if (!this.#open.has(context) && ASKED_FOR.test(line.text)) this.#askedFor.set(context, ASKED_FOR_LINES);
+            if (ASKED_FOR.test(line.text)) this.#askedForDump(line, context);
             break;
           case 'fact':
-            this.#fact(line, words);
+            this.#fact(line);
             break;
           case 'array':
             for (let index = 0; index < RULES.length; index++) candidates.push(index);
@@ -278,9 +286,16 @@ export class KernelLog {
       last = index;
       const rule = RULES[index]!;
       const match = rule.match.exec(line.text);
-      if (match !== null) return [rule, match];
+      if (match !== null) return QUOTED.test(line.text) ? undefined : [rule, match];
     }
     return undefined;
+  }
+
+  /** A stack dump that is no complaint; one that runs through a report's own trace spoils it. */
+  #askedForDump(line: Line, context: string): void {
+    const open = this.#open.get(context);
+    if (open === undefined) this.#askedFor.set(context, ASKED_FOR_LINES);
+    else if (/^FAULT_/.test(line.text)) open.cut('another stack dump runs through it');
   }
 
   #header(rule: Rule, match: RegExpExecArray, line: Line, number: number, context: string, open: Report | undefined): void {
@@ -289,12 +304,20 @@ export class KernelLog {
         if (!open.add(line, number)) this.#close(context);
         return;
       }
-      if (this.#askedFor.has(context) || context !== '' && this.#askedFor.size > 0) return;
+      if (this.#askedFor.has(context) || this.#background(line, number)) return;
     }
     if (open !== undefined) {
       if (open.accepts(rule) && this.#samePlace(open, match)) {
         open.absorb(rule, match, line, number);
         if (rule.body === 'none') this.#close(context);
+        return;
+      }
+      // panic_on_warn: the panic comes before the warning's own trace, which then follows it.
+      const inside = open.rule.expectsTrace && !open.sawTrace && !open.ended && rule.consequence?.test(match.groups?.['what'] ?? '') === true;
+      if (inside) {
+        this.#panics.push([new Report(rule, match, line, number), open]);
+        open.add(line, number);
+        this.#timeline.died();
         return;
       }
       if (rule.body !== 'none') {
@@ -306,12 +329,21 @@ export class KernelLog {
     const follows = rule.consequence?.test(match.groups?.['what'] ?? '') === true ? this.#cause(line.time) : undefined;
     if (rule.kind === 'panic') this.#timeline.died();
     const report = new Report(rule, match, line, number, follows);
+    if (follows === undefined && NEEDS_CAUSE.test(match.groups?.['what'] ?? '')) report.lost();
     if (rule.body === 'none') {
       this.#keep(report);
       return;
     }
     if (this.#open.size >= MAX_CONTEXTS) this.#close(this.#open.keys().next().value!);
     this.#open.set(context, report);
+  }
+
+  /** A trace that belongs to a report without being its own: another CPU's state, or the rest of a report already closed. */
+  #background(line: Line, number: number): boolean {
+    for (const report of this.#open.values()) if (report.rule.guilty === 'interrupted' || report.rule.guilty === 'blocked') return true;
+    const last = this.#lastTraced;
+    if (last === undefined) return false;
+    return line.time === undefined || last.time === undefined ? number - last.line < REST_LINES : line.time - last.time < REST_SECONDS;
   }
 
   /** Steps of a memory failure belong together only for one page. */
@@ -335,36 +367,42 @@ export class KernelLog {
     const report = this.#open.get(context);
     if (report === undefined) return;
     this.#open.delete(context);
-    this.#keep(report);
+    const cause = this.#keep(report);
+    // Panics that were printed inside this report are its consequences.
+    this.#panics = this.#panics.filter(([panic, inside]) => {
+      if (inside !== report) return true;
+      this.#keep(panic, cause);
+      return false;
+    });
   }
 
   #closeAll(): void {
     for (const context of [...this.#open.keys()]) this.#close(context);
   }
 
-  #keep(report: Report): void {
+  #keep(report: Report, follows = report.follows): Finding | undefined {
     // In a log with time stamps, words without one are somebody's text unless a report follows them.
-    if (!report.stamped && this.#stampedLines > 3 && !report.sawBody) return;
+    if (!report.stamped && this.#stampedLines > 3 && !report.sawBody) return undefined;
     const finding = report.finish();
+    if (report.rule.kind === 'panic' || (report.rule.expectsTrace && !report.ended)) this.#lastTraced = { line: finding.endLine, time: finding.time };
     const known = this.#seen.get(finding.title);
     // The same report at the same instant is a replay: dmesg typed on the console, or printk catching up.
-    if (finding.time !== undefined && known?.some((other) => other.time === finding.time && other.header === finding.header) === true) return;
+    if (finding.time !== undefined && known?.some((other) => other.time === finding.time && other.header === finding.header) === true) return undefined;
     if (this.#findings.length >= this.#maxFindings || (known !== undefined && known.length >= this.#maxRepeats)) {
       this.#omitted++;
       const first = known?.[0];
       if (first !== undefined) first.repeats = (first.repeats ?? 0) + 1;
-      return;
+      return undefined;
     }
     if (known === undefined) this.#seen.set(finding.title, [finding]);
     else known.push(finding);
-    if (report.follows !== undefined) this.#follows.set(finding, report.follows);
+    if (follows !== undefined) this.#follows.set(finding, follows);
     this.#findings.push(finding);
+    return finding;
   }
 
-  #fact(line: Line, words: readonly number[]): void {
+  #fact(line: Line): void {
     if (line.user) return;
-    for (const word of words)
-      for (const use of uses[word]!) if (use.use === 'milestone') this.#timeline.milestone(line, this.#number);
     const version = /^Linux version (\S+) (.*)/.exec(line.text);
     if (version !== null) {
       this.#boots++;

@@ -17,6 +17,8 @@ export interface Line {
   stamped: boolean;
   /** What stood before the time stamp: a prompt, login text, the tail of another line. */
   mixed: boolean;
+  /** Another message begins in the middle of the line; `text` ends where it does. */
+  merged?: true;
 }
 
 const SPACE = 0x20;
@@ -282,6 +284,11 @@ function kernelStamped(shown: string, text: string, at: number): Line | undefine
   if (PROGRAM.test(rest) && !KERNEL_ABOUT_PROGRAM.test(rest)) user = true;
   const line: Line = { text: rest, shown, time: stamp.time, wall: false, user, stamped: true, mixed: at > 0 };
   if (caller !== undefined) line.caller = caller;
+  const second = rest.lastIndexOf('[') > 0 ? INNER_STAMP.exec(rest) : null;
+  if (second !== null && second.index > 0) {
+    line.text = rest.slice(0, second.index);
+    line.merged = true;
+  }
   return line;
 }
 

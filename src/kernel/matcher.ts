@@ -71,3 +71,38 @@ export function buildMatcher(words: readonly string[]): Matcher {
     words: rows.slice(plain.length).map((id) => [...new Set(nodes[id]!.words)]),
   };
 }
+
+/** Runs the automaton over bytes that come in pieces. */
+export class Scanner {
+  readonly #matcher: Matcher;
+  #state = 0;
+
+  constructor(matcher: Matcher) {
+    this.#matcher = matcher;
+  }
+
+  /** Index of the next byte in [from, end) that completes a word, or `end`. */
+  find(bytes: Uint8Array, from: number, end: number): number {
+    // Locals, and a loop with nothing else in it: this runs once per byte of the log.
+    const { classOf, next, accepting } = this.#matcher;
+    let state = this.#state;
+    let at = from;
+    for (; at < end; at++) {
+      state = next[state + classOf[bytes[at]!]!]!;
+      if (state >= accepting) break;
+    }
+    this.#state = state;
+    return at;
+  }
+
+  /** The words that end at the byte `find` stopped at. */
+  get words(): readonly number[] {
+    const { accepting, width, words } = this.#matcher;
+    return words[(this.#state - accepting) / width]!;
+  }
+
+  /** Forgets what it has seen: a new line begins. */
+  reset(): void {
+    this.#state = 0;
+  }
+}

@@ -12,13 +12,18 @@ export const LIMITS = {
   excerptChars: 8192,
   lineChars: 320,
   frames: 48,
-  /** Lines after which a report is over, whatever follows. */
-  reportLines: 600,
+  /** Foreign lines in one report; a recursion's trace alone may have thousands of its own. */
+  foreignLines: 400,
   message: 300,
 } as const;
 
 /** Foreign lines in a row that end a report. */
 const TOLERATED = { none: 0, trace: 8, free: 40 } as const;
+/** The same while the trace that the header promises has not come, or has not come to its end. */
+const TOLERATED_BEFORE_TRACE = 60;
+
+/** A trace of fewer frames that are all helpers has lost its rest. */
+const BROKEN_BELOW = 6;
 
 /** Seconds of silence that end a report. */
 const SILENCE = 10;
@@ -44,7 +49,7 @@ export class Report {
   /** Excerpt lines up to the last one that surely belongs to the report. */
   #keep = 1;
   #foreign = 0;
-  #count = 0;
+  #foreignInAll = 0;
   #lastTime: number | undefined;
   readonly time: number | undefined;
   readonly caller: string | undefined;
@@ -77,6 +82,7 @@ export class Report {
     this.#header = headerText(line.text, match);
     this.#follows = follows;
     this.#take(match);
+    if (line.merged === true) this.#corruption = 'two messages in one line';
     if (rule.headless === true) this.#corruption = 'the header is lost';
     if (rule.prelude === true) this.title = rule.id === 'cut-here' ? undefined : rule.title;
     this.#show(line);
@@ -94,6 +100,9 @@ export class Report {
       if (rule.prelude === true) this.#message = headerText(line.text, match);
       else this.#header = headerText(line.text, match);
       this.#take(match);
+    } else if (rule.prelude === true) {
+      this.title = rule.title;
+      this.#message ??= headerText(line.text, match);
     } else if (rule.retitles === true) {
       this.rule = rule;
       this.#take(match);
@@ -114,19 +123,24 @@ export class Report {
 
   /** True while an equal wording of `rule` may still be this very report. */
   accepts(rule: Rule): boolean {
-    if (this.rule.prelude === true && !this.#sawBody) return rule.prelude === true ? rule.partOf?.includes(this.rule.id) === true : rule.body !== 'none' && rule.kind !== 'panic' && rule.kind !== 'taint' && rule.id !== 'orphan';
-    return !this.ended && rule.partOf?.includes(this.rule.id) === true;
+    if (this.ended) return false;
+    if (this.rule.prelude === true && !this.#sawBody) return rule.prelude === true || (rule.expectsTrace && rule.id !== 'orphan');
+    if (rule.continuesFault === true && this.rule.expectsTrace && !this.sawTrace) return true;
+    // The message of a WARN may also come after its header.
+    if (rule.prelude === true && rule.id !== 'cut-here' && this.rule.kind === 'warning') return !this.sawTrace;
+    return rule.partOf?.includes(this.rule.id) === true;
   }
 
   /** Takes a line that is no header. Returns false when the report is over and the line is not its own. */
   add(line: Line, number: number): boolean {
-    if (this.#count++ > LIMITS.reportLines) return false;
     if (line.time !== undefined && this.#lastTime !== undefined && line.time - this.#lastTime > SILENCE) return false;
     const item = line.user ? undefined : this.#body(line);
     if (item === undefined) {
       if (this.rule.body === 'none' || this.ended) return false;
       this.#message_(line);
-      if (++this.#foreign > TOLERATED[this.rule.body]) return false;
+      // Between time-stamped lines, a line without a stamp is not the kernel's.
+      if (!this.stamped || line.stamped) this.#foreign++;
+      if (this.#foreign > this.#tolerated() || ++this.#foreignInAll > LIMITS.foreignLines) return false;
       this.#show(line);
       return true;
     }
@@ -135,6 +149,10 @@ export class Report {
     this.#belongs(number, line);
     if (item.type === 'end') this.ended = true;
     return true;
+  }
+
+  #tolerated(): number {
+    return this.rule.expectsTrace && this.#incomplete() ? TOLERATED_BEFORE_TRACE : TOLERATED[this.rule.body];
   }
 
   /** The free text between "cut here" and the header, or that explains the header, is its message. */
@@ -292,12 +310,13 @@ export class Report {
     if (guilty === 'header' && this.#headerFunction !== undefined) ordered.push(bare(this.#headerFunction));
     if (this.#pc !== undefined && guilty !== 'blocked' && guilty !== 'trace') ordered.push(this.#pc);
     const frames = this.#candidates();
+    const first = ordered[0];
     // A WARN that traps prints its own entry first; everything above the frame that the header or the pc names is that.
-    const named = ordered.find((frame) => !this.#helper(frame.name)) ?? ordered[0];
+    const named = ordered.find((frame) => !this.#helper(frame.name)) ?? first;
     const below = named === undefined ? -1 : frames.findIndex((frame) => frame.name === named.name);
     ordered.push(...(below >= 0 ? frames.slice(below) : frames));
     if (guilty === 'trace' && this.#pc !== undefined) ordered.push(this.#pc);
-    const found = ordered.find((frame) => !this.#helper(frame.name)) ?? ordered[0];
+    const found = ordered.find((frame) => !this.#helper(frame.name)) ?? named;
     if (found === undefined) return undefined;
     return { name: sourceName(found.name), ...(found.module === undefined ? {} : { module: found.module }) };
   }
@@ -312,6 +331,16 @@ export class Report {
     return this.#sawBody;
   }
 
+  /** Frames of its own have come. */
+  get sawTrace(): boolean {
+    return this.#traces.some((trace) => trace.frames.length > 0);
+  }
+
+  /** It is a consequence of something that the log does not show. */
+  lost(): void {
+    this.#corruption = 'what it is a consequence of is not in the log';
+  }
+
   /** The log, or this report's part of it, broke off. */
   cut(reason: string): void {
     if (this.rule.expectsTrace && !this.ended) this.#corruption ??= this.#incomplete() ? reason : undefined;
@@ -319,16 +348,20 @@ export class Report {
 
   #incomplete(): boolean {
     const trace = this.#mainTrace();
-    if (trace === undefined) return this.#pc === undefined;
+    if (trace === undefined) return true;
     return trace.openStack === 'TASK' || trace.openStack === 'IRQ';
   }
 
   #corrupt(): string | undefined {
     if (this.#corruption !== undefined) return this.#corruption;
     if (!this.rule.expectsTrace) return undefined;
-    if (this.#traces.some((trace) => trace.frames.length > 0)) return undefined;
+    const main = this.#mainTrace();
+    if (main !== undefined) {
+      const broken = main.frames.length < BROKEN_BELOW && this.rule.guilty === 'blocked' && main.frames.every((frame) => this.#helper(frame.name));
+      return broken ? 'the call trace breaks off' : undefined;
+    }
     if (this.#traces.length > 0) return 'the call trace is missing';
-    return this.#pcs > 0 || this.#headerFunction !== undefined && this.#cpu !== undefined ? undefined : 'no call trace';
+    return 'no call trace';
   }
 
   /** The finding that this report amounts to. */

@@ -41,6 +41,8 @@ export interface Rule {
   expectsTrace: boolean;
   /** Header lines of these rules, when one of them is open, are continued by this one. */
   partOf?: readonly string[];
+  /** A second line of whatever fault was announced before it ("Oops: 0002 [#1]", "invalid opcode: 0000 [#1]"). */
+  continuesFault?: true;
   /** A message that the real header is still to follow: its title stays, kind and body come from that header. */
   prelude?: true;
   /** This line sets the title of the report that it continues. */
@@ -53,7 +55,7 @@ export interface Rule {
 }
 
 const HOLES: Record<string, string> = {
-  func: String.raw`(?:\[<[0-9a-f]+>\] *)*(?<func>[A-Za-z_$][\w.$]*)(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?`,
+  func: String.raw`(?:\[<[0-9a-f]+>\] *)*(?<func>(?![0-9a-f]{8,16}(?![\w.]))[A-Za-z_$][\w.$]*)(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?`,
   src: String.raw`(?<src>[\w.+-]+(?:/[\w.+-]+)*\.(?:c|h|S|rs)(?:\.\w+)?:\d+)`,
   addr: String.raw`(?:0x)?(?<addr>[0-9a-f]{1,16}|\(null\)|\(efault\)|[(]ptrval[)])`,
   task: String.raw`(?<task>.{1,31}?)`,
@@ -61,6 +63,8 @@ const HOLES: Record<string, string> = {
   cpu: String.raw`(?<cpu>\d+)`,
   dev: String.raw`(?<dev>[\w.!:/-]+)`,
   what: String.raw`(?<what>[^\n]+?)`,
+  // Kernels with CONFIG_DEBUG_BUGVERBOSE_DETAILED put the condition before the file.
+  cond: String.raw`(?:\[(?<cond>[^\n]*?)\] )?`,
 };
 
 /** A header pattern with its holes expanded. A hole may stand in several branches: the second is called func2. */
@@ -102,11 +106,11 @@ const ACCESS: Defaults = { body: 'trace', guilty: 'pc', expectsTrace: true };
 const TEXT: Defaults = { body: 'free', guilty: 'trace', expectsTrace: true };
 const LINE: Defaults = { body: 'none', guilty: 'none', expectsTrace: false };
 
-/** Headers whose report an "Oops:" or a numbered trap line continues. */
-const FAULTS = ['null-deref', 'null-deref-arm', 'page-fault', 'page-fault-arm', 'page-fault-cut', 'kernel-bug', 'gpf', 'stack-guard', 'double-fault', 'stack-overflow', 'oops-headless', 'trap', 'kfence', 'orphan', 'xfs-assert', 'list-corruption', 'usercopy', 'page-dump', 'missing-endbr', 'control-protection'];
-
 /** Panics that only carry out what an earlier report decided. */
-const CARRIED_OUT = /^(?:Fatal exception|Oops|panic_on_warn|KASAN: panic_on_warn|kasan\.fault|KFENCE: panic|UBSAN: panic_on_warn|hung_task|softlockup|Softlockup|Hard LOCKUP|Watchdog detected hard LOCKUP|RCU Stall|Attempted to kill init|Attempted to kill the idle|Aiee, killing|stack-protector|corrupted stack end|Fatal [mM]achine check|Machine check|Uncorrected|kernel: panic_on_warn|Kernel mode fault|System is deadlocked|Out of memory|scheduling while atomic|kmemleak|workqueue|Memory error)/;
+const CARRIED_OUT = /^(?:Fatal exception|Oops|panic_on_warn|KASAN: panic_on_warn|kasan\.fault|KFENCE: panic|UBSAN: panic_on_warn|hung_task|softlockup|Softlockup|Hard LOCKUP|Watchdog detected hard LOCKUP|RCU Stall|Attempted to kill init|Attempted to kill the idle|Aiee, killing|stack-protector|corrupted stack end|Fatal [mM]achine check|Machine check|Uncorrected|kernel: panic_on_warn|Kernel mode fault|System is deadlocked|Out of memory|scheduling while atomic|kmemleak|workqueue|Memory error|kernel stack overflow|bad mode)/;
+
+/** Those of them that nothing else can have caused. */
+export const NEEDS_CAUSE = /^(?:Fatal exception|(?:kernel: )?panic_on_warn|hung_task|softlockup)/;
 
 const OOPSES: Rule[] = [
   ...family('null-deref', ACCESS, [
@@ -148,7 +152,7 @@ const OOPSES: Rule[] = [
     {
       id: 'gpf',
       words: ['general protection fault'],
-      match: `(?:^|[^\\w-] ?)general protection fault(?! ip:)(?:, (?:probably|maybe) for (?:non-canonical )?address (?:0x)?(?<addr>[0-9a-f]+))?(?:, kernel [^:]*)?: (?:[0-9a-f]{4}|maybe|$)`,
+      match: `general protection fault(?! ip:)(?:, (?:probably|maybe) for (?:non-canonical )?address (?:0x)?(?<addr>[0-9a-f]+))?(?:, kernel [^:]*)?: (?:[0-9a-f]{4}|maybe|$)`,
       title: 'general protection fault in {func}',
     },
   ]),
@@ -156,14 +160,14 @@ const OOPSES: Rule[] = [
     {
       id: 'kernel-bug-list',
       words: ['kernel BUG at'],
-      match: `${START}kernel BUG at (?<src>\\S*lib/list_debug\\.c:\\d+)!?`,
+      match: `${START}kernel BUG at {cond}(?<src>\\S*lib/list_debug\\.c:\\d+)!?`,
       title: 'BUG: list corruption in {func}',
     },
-    { id: 'kernel-bug', words: ['kernel BUG at', 'Kernel BUG at'], match: `${START}[Kk]ernel BUG at (?:{src}|(?<at>\\S+))!?`, title: 'kernel BUG in {func}' },
-    { id: 'kernel-bug-bare', words: ['Kernel BUG', 'kernel BUG'], match: `${START}[Kk]ernel BUG(?: \\[#\\d+\\]|$)`, title: 'kernel BUG in {func}', partOf: FAULTS },
+    { id: 'kernel-bug', words: ['kernel BUG at', 'Kernel BUG at'], match: `${START}[Kk]ernel BUG at {cond}(?:{src}|(?<at>\\S+))!?`, title: 'kernel BUG in {func}' },
+    { id: 'kernel-bug-bare', words: ['Kernel BUG', 'kernel BUG'], match: `${START}[Kk]ernel BUG(?: \\[#\\d+\\]|$)`, title: 'kernel BUG in {func}', continuesFault: true },
   ]),
   ...family('oops', ACCESS, [
-    { id: 'double-fault', words: ['double fault', 'double-fault'], match: `(?:PANIC: double fault|${START}double fault: [0-9a-f]{4}|kernel stack overflow \\(double-fault\\))`, title: 'double fault in {func}', partOf: ['stack-guard', 'stack-overflow'] },
+    { id: 'double-fault', words: ['double fault', 'double-fault'], match: `(?:PANIC: double fault|${START}double fault: [0-9a-f]{4}|kernel stack overflow \\(double-fault\\))`, title: 'double fault in {func}', continuesFault: true },
     { id: 'stack-guard', words: ['stack guard page was hit'], match: `BUG: .*?stack guard page was hit(?: at {addr})?`, title: 'BUG: stack guard page was hit in {func}' },
     { id: 'stack-overflow', words: ['ernel stack overflow', 'nsufficient stack space', 'stack overflow'], match: `^(?:[Kk]ernel stack overflow|Insufficient stack space to handle exception|(?:do_IRQ|handle_irq): .* near stack overflow)`, title: 'kernel stack overflow in {func}' },
     { id: 'control-protection', words: ['CP: ', 'ENDBR', 'control protection'], match: `^(?:traps: )?(?:Missing ENDBR: {func}|Unexpected #CP|control protection fault)`, title: 'control protection fault in {func}', guilty: 'header' },
@@ -172,18 +176,18 @@ const OOPSES: Rule[] = [
       words: ['Internal error: '],
       match: `^Internal error: (?<what>[^\\[]*?)(?:: ?[0-9a-f]+)? \\[#\\d+\\]`,
       title: '{what} in {func}',
-      partOf: FAULTS,
+      continuesFault: true,
     },
-    { id: 'bad-mode', words: ['Bad mode in', 'Unhandled ', 'synchronous external abort', 'SError'], match: `^(?:Bad mode in .* handler|Unhandled (?:fault|\\d+-bit el1h .* exception|prefetch abort)|SError Interrupt on CPU\\d+|synchronous external abort)`, title: 'unhandled exception in {func}', partOf: FAULTS },
+    { id: 'bad-mode', words: ['Bad mode in', 'Unhandled ', 'synchronous external abort', 'SError'], match: `^(?:Bad mode in .* handler|Unhandled (?:fault|\\d+-bit el1h .* exception|prefetch abort)|SError Interrupt on CPU\\d+|synchronous external abort)`, title: 'unhandled exception in {func}', continuesFault: true },
     {
       // "divide error: 0000 [#1] SMP", "Oops: invalid opcode: 0000 [#1]", "Oops: 0002 [#1]", "Oops: Kernel access of bad area, sig: 11 [#1]"
       id: 'trap',
       words: [' [#'],
       match: `^(?:traps: )?(?<what>[A-Za-z][\\w #/,()-]*?(?:: [A-Za-z][\\w #/,()-]*?)*?)(?:, sig)?: ?[0-9a-f]{1,16}(?: ilc:\\d+)? \\[#\\d+\\]`,
       title: '{what} in {func}',
-      partOf: FAULTS,
+      continuesFault: true,
     },
-    { id: 'oops-headless', words: ['Oops'], match: `^(?:Kernel )?Oops(?: -[ \\w]+)?: ?(?:[0-9a-f]{4,16}|Fatal|Exception|Kernel)|^Unable to handle kernel|^Fixing recursive fault but reboot is needed`, title: 'Oops in {func}', headless: true, partOf: FAULTS },
+    { id: 'oops-headless', words: ['Oops'], match: `^(?:Kernel )?Oops(?: -[ \\w]+)?: ?(?:[0-9a-f]{4,16}|Fatal|Exception|Kernel)|^Unable to handle kernel|^Fixing recursive fault but reboot is needed`, title: 'Oops in {func}', headless: true, continuesFault: true },
   ]),
 ];
 
@@ -240,23 +244,25 @@ const BUGS: Rule[] = [
 /** Prints that announce a BUG or WARN which follows a line or two later; they name it better than that line does. */
 const PRELUDES: Rule[] = [
   ...family('warning', { body: 'trace', guilty: 'trace', expectsTrace: true }, [
-    { id: 'cut-here', words: ['[ cut here ]'], match: `-{3,}\\[ cut here \\]-{3,}`, title: 'WARNING: cut off report', prelude: true, headless: true, partOf: ['list-corruption', 'usercopy', 'xfs-assert', 'page-dump', 'slab-free'] },
+    { id: 'cut-here', words: ['[ cut here ]'], match: `-{3,}\\[ cut here \\]-{3,}`, title: 'WARNING: cut off report', prelude: true, headless: true },
   ]),
   ...family('bug', { body: 'trace', guilty: 'trace', expectsTrace: true }, [
-    { id: 'list-corruption', words: ['list_add', 'list_del', 'slist_'], match: `^(?:list_(?:add|del)(?:_rcu)? (?:corruption|double add)|list_(?:add|del) attempted)`, title: 'BUG: list corruption in {func}', prelude: true, partOf: ['cut-here'] },
-    { id: 'refcount', words: ['refcount_t: '], match: `^refcount_t: (?<what>[^;.]+)`, title: 'WARNING: refcount bug in {func}', prelude: true, partOf: ['cut-here'] },
-    { id: 'usercopy', words: ['usercopy: '], match: `^(?:kernel: )?usercopy: (?<what>Kernel memory (?:exposure|overwrite)) attempt detected`, title: 'usercopy: {what} in {func}', prelude: true, partOf: ['cut-here'] },
+    { id: 'list-corruption', words: ['list_add', 'list_del', 'slist_'], match: `^(?:list_(?:add|del)(?:_rcu)? (?:corruption|double add)|list_(?:add|del) attempted)`, title: 'BUG: list corruption in {func}', prelude: true },
+    { id: 'refcount', words: ['refcount_t: '], match: `^refcount_t: (?<what>[^;.]+)`, title: 'WARNING: refcount bug in {func}', prelude: true },
+    { id: 'usercopy', words: ['usercopy: '], match: `^(?:kernel: )?usercopy: (?<what>Kernel memory (?:exposure|overwrite)) attempt detected`, title: 'usercopy: {what} in {func}', prelude: true },
     { id: 'xfs-assert', words: ['XFS: Assertion failed', 'XFS ('], match: `^XFS(?: \\({dev}\\))?: Assertion failed: (?<what>.*), (?:in )?file: (?<file>\\S+), line: \\d+`, title: 'XFS: assertion failed in {func}', prelude: true },
     { id: 'page-dump', words: ['page dumped because'], match: `^page dumped because: VM_(?:BUG|WARN)_ON(?:_\\w+)?\\((?<what>.*)\\)`, title: 'kernel BUG in {func}', prelude: true },
-    { id: 'odebug', words: ['ODEBUG: '], match: `^ODEBUG: (?<what>\\w+) \\w+ `, title: 'WARNING: ODEBUG bug in {func}', prelude: true, partOf: ['cut-here'] },
-    { id: 'fortify', words: ['detected buffer overflow in', 'detected field-spanning'], match: `^(?:detected buffer overflow in {func}|memcpy: detected field-spanning write)`, title: 'buffer overflow in {func}', prelude: true, partOf: ['cut-here'] },
+    { id: 'odebug', words: ['ODEBUG: '], match: `^ODEBUG: (?<what>\\w+) \\w+ `, title: 'WARNING: ODEBUG bug in {func}', prelude: true },
+    { id: 'fortify', words: ['detected buffer overflow in', 'detected field-spanning'], match: `^(?:detected buffer overflow in {func}|memcpy: detected field-spanning write)`, title: 'buffer overflow in {func}', prelude: true },
   ]),
 ];
 
 const WARNINGS: Rule[] = family('warning', { body: 'trace', guilty: 'header', expectsTrace: true }, [
-  { id: 'warning', words: ['WARNING: '], match: `WARNING: (?:CPU:? ?{cpu} PID:? ?{pid} )?at (?:{src}|0x[0-9a-f]+|\\S+)(?: {func})?`, title: 'WARNING in {func}' },
-  { id: 'warning-new', words: ['WARNING: '], match: `WARNING: (?:{src} )?at {func}(?: \\[[\\w-]+\\])?, CPU#{cpu}: {task}/{pid}$`, title: 'WARNING in {func}' },
+  { id: 'warning', words: ['WARNING: '], match: `WARNING: (?:CPU:? ?{cpu} PID:? ?{pid} )?at {cond}(?:{src}|0x[0-9a-f]+|\\S+)(?: {func})?`, title: 'WARNING in {func}' },
+  { id: 'warning-new', words: ['WARNING: '], match: `WARNING: {cond}(?:{src} )?at (?:{func}|0x[0-9a-f]+)(?: \\[[\\w-]+\\])?, CPU#{cpu}: {task}/{pid}$`, title: 'WARNING in {func}' },
   { id: 'warning-cut', words: ['WARNING: '], match: `^WARNING: CPU: \\d+ PID`, title: 'WARNING in {func}', headless: true },
+  { id: 'msr', words: ['unchecked MSR access'], match: `^unchecked MSR access error: `, title: 'unchecked MSR access in {func}', informational: true, guilty: 'trace' },
+  { id: 'duplicate-name', words: ['cannot create duplicate', 'kobject_add_internal failed', 'tried to init an initialized'], match: `(?:^sysfs: cannot create duplicate filename|^(?:kobject: )?kobject_add_internal failed for .* with -EEXIST|^kobject.*tried to init an initialized object)`, title: 'duplicate name in {func}', guilty: 'trace' },
   { id: 'page-allocation', words: ['page allocation failure', 'page allocation stalls', 'allocation failure:'], match: `^(?:{task}: )?(?:page allocation failure: order:|page allocation stalls for|vmalloc: allocation failure|vmalloc error: )`, title: 'page allocation failure in {func}', guilty: 'trace', body: 'free' },
 ]);
 
@@ -273,7 +279,7 @@ const HANGS: Rule[] = [
   ]),
 ];
 
-const PANICS: Rule[] = family('panic', { body: 'trace', guilty: 'none', expectsTrace: false }, [
+const PANICS: Rule[] = family('panic', { body: 'trace', guilty: 'trace', expectsTrace: false }, [
   { id: 'panic-stack', words: ['ernel panic'], match: `${START}Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: {func}`, title: 'kernel panic: stack is corrupted in {func}', guilty: 'header' },
   { id: 'panic', words: ['ernel panic'], match: `(?:^|[^\\w\\[ -] ?)Kernel panic - not(?: syncing:? ?(?<what>.*))?`, title: 'kernel panic: {what}', consequence: CARRIED_OUT },
 ]);
@@ -339,9 +345,9 @@ const ORPHANS: Rule[] = family('oops', { body: 'trace', guilty: 'pc', expectsTra
 
 /** Stack dumps that somebody asked for: they swallow their traces and are no findings. */
 export const ASKED_FOR = pattern(
-  `^(?:sysrq: |SysRq : )|^FAULT_INJECTION: |^FAULT_FLAG_ALLOW_RETRY missing|^Sending NMI from CPU|^NMI backtrace for cpu|^Showing all locks held|^Dumping ftrace|^Stack depth|^task: ?.* state:|^\\w+: unsupported .* stack|^bpf_|^Showing busy workqueues`,
+  `^(?:sysrq: |SysRq : )|^FAULT_INJECTION: |^FAULT_FLAG_ALLOW_RETRY missing|^Sending NMI from CPU|^CPU ?\\d+: stopping|^NMI backtrace for cpu|^Showing all locks held|^Dumping ftrace|^Stack depth|^task: ?.* state:|^\\w+: unsupported .* stack|^bpf_|^Showing busy workqueues`,
 );
-export const ASKED_FOR_WORDS = ['sysrq: ', 'SysRq : ', 'FAULT_INJECTION: ', 'FAULT_FLAG_ALLOW', 'Sending NMI from', 'Showing all locks', 'Dumping ftrace'];
+export const ASKED_FOR_WORDS = ['sysrq: ', 'SysRq : ', 'FAULT_INJECTION: ', 'FAULT_FLAG_ALLOW', 'Sending NMI from', 'Showing all locks', 'Dumping ftrace', ': stopping', 'NMI backtrace for'];
 
 /** All rules, most telling first. */
 export const RULES: readonly Rule[] = [
