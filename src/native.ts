@@ -194,7 +194,8 @@ function patternArgs(pattern: Pattern, offset: number, length: number): RawPatte
   record('pattern', pattern);
   if (pattern.kind === 'byte') return [whole('pattern.value', pattern.value, 0, 255), 0n, 0];
   oneOf('pattern.kind', pattern.kind, ['byte', 'words']);
-  const base = whole('pattern.base', pattern.base ?? 0);
+  const { base = 0 } = pattern;
+  whole('pattern.base', base);
   for (const [name, value] of [['offset', offset], ['length', length], ['pattern.base', base]] as const)
     if (value % 8 !== 0) throw new RangeError(`${name} must be a multiple of 8 for a pattern of words, not ${value}`);
   return [-1, word('pattern.seed', pattern.seed), base];
@@ -556,45 +557,46 @@ export class Mapping implements Disposable {
   /** Size of the hugetlb pages it was mapped with, or 0. */
   readonly #hugetlb: number;
   readonly #share: Share;
+  /** A file with STATX_ATTR_DAX (or one whose kernel does not tell), or a character device. */
+  readonly #dax: boolean;
   #closed = false;
 
-  private constructor(mapped: { handle: number; address: bigint }, length: number, share: Share, hugetlb: number) {
+  private constructor(mapped: { handle: number; address: bigint }, length: number, share: Share, hugetlb: number, dax: boolean) {
     this.#handle = mapped.handle;
     this.address = mapped.address;
     this.length = length;
     this.#share = share;
     this.#hugetlb = hugetlb;
+    this.#dax = dax;
     abandoned.register(this, mapped.handle, this);
   }
 
   /** mmap(2) of a file or device. The descriptor may be closed afterwards. */
   static map(options: MapOptions): Mapping {
-    record('options', options);
-    return Mapping.#map(descriptor('fd', options.fd), options.offset ?? 0, options.share ?? 'shared', options);
+    const { fd, offset = 0, share = 'shared' } = record('options', options);
+    return Mapping.#map(descriptor('fd', fd), offset, share, options);
   }
 
   /** mmap(2) of anonymous memory, private unless said otherwise; also the source of aligned buffers for O_DIRECT. */
   static anonymous(options: AnonymousOptions): Mapping {
-    record('options', options);
-    return Mapping.#map(-1, 0, oneOf('share', options.share ?? 'private', ['shared', 'private']), options);
+    const { share = 'private' } = record('options', options);
+    return Mapping.#map(-1, 0, oneOf('share', share, ['shared', 'private']), options);
   }
 
   static #map(fd: number, offset: number, share: Share, options: PlacementOptions): Mapping {
+    const { prot = 'rw', populate = false, align = 0, alignSkew = 0, noreserve = false, hugetlb = 0 } = options;
     const length = whole('length', options.length, 1);
-    const align = whole('align', options.align ?? 0);
-    const skew = whole('alignSkew', options.alignSkew ?? 0);
-    const hugetlb = whole('hugetlb', options.hugetlb ?? 0);
-    if (align !== 0 && !isPowerOfTwo(align)) throw new RangeError(`align must be a power of two, not ${align}`);
-    if (hugetlb !== 0 && !isPowerOfTwo(hugetlb)) throw new RangeError(`hugetlb must be a power of two, not ${hugetlb}`);
-    if (skew !== 0 && skew >= align) throw new RangeError(`alignSkew must be less than align, not ${skew}`);
+    for (const [name, value] of [['align', align], ['hugetlb', hugetlb]] as const)
+      if (whole(name, value) !== 0 && !isPowerOfTwo(value)) throw new RangeError(`${name} must be a power of two, not ${value}`);
+    if (whole('alignSkew', alignSkew) !== 0 && alignSkew >= align)
+      throw new RangeError(`alignSkew must be less than align, not ${alignSkew}`);
     const mapped = attempt(() =>
       addon().map(
-        fd, length, whole('offset', offset), oneOf('prot', options.prot ?? 'rw', PROTECTIONS), oneOf('share', share, SHARES),
-        align, skew, hugetlb === 0 ? 0 : Math.log2(hugetlb), flag('populate', options.populate ?? false),
-        flag('noreserve', options.noreserve ?? false),
+        fd, length, whole('offset', offset), oneOf('prot', prot, PROTECTIONS), oneOf('share', share, SHARES), align, alignSkew,
+        hugetlb === 0 ? 0 : Math.log2(hugetlb), flag('populate', populate), flag('noreserve', noreserve),
       ),
     );
-    return new Mapping(mapped, length, share, hugetlb);
+    return new Mapping(mapped, length, share, hugetlb, fd >= 0 && isDax(fd));
   }
 
   get closed(): boolean {
@@ -628,23 +630,21 @@ export class Mapping implements Disposable {
   }
 
   #touchArgs(options: TouchOptions): Parameters<NativeCalls['touch']> {
-    record('options', options);
-    const offset = whole('offset', options.offset ?? 0);
-    const count = whole('count', options.count);
-    const stride = whole('stride', options.stride ?? addon().pageSize);
-    for (const [name, value] of [['offset', offset], ['stride', stride]] as const)
-      if (value % 8 !== 0) throw new RangeError(`${name} must be a multiple of 8, not ${value}`);
-    const timed = flag('timed', options.timed ?? false);
+    const { offset = 0, stride = addon().pageSize, access = 'read', value = 0, timed = false, seed = 0 } = record('options', options);
+    const { clock = 'raw', order = 'sequential' } = options;
+    const count = whole('count', options.count, 0, 2 ** 32);
+    for (const [name, bytes] of [['offset', offset], ['stride', stride]] as const)
+      if (whole(name, bytes) % 8 !== 0) throw new RangeError(`${name} must be a multiple of 8, not ${bytes}`);
     return [
       this.#range(offset, count === 0 ? 0 : (count - 1) * stride + 8),
       offset,
       count,
       stride,
-      oneOf('access', options.access ?? 'read', ACCESSES),
-      word('value', options.value ?? 0),
-      timed ? oneOf('clock', options.clock ?? 'raw', CLOCKS) : 'none',
-      oneOf('order', options.order ?? 'sequential', ['sequential', 'random']) === 'random',
-      word('seed', options.seed ?? 0),
+      oneOf('access', access, ACCESSES),
+      word('value', value),
+      flag('timed', timed) ? oneOf('clock', clock, CLOCKS) : 'none',
+      oneOf('order', order, ['sequential', 'random']) === 'random',
+      word('seed', seed),
     ];
   }
 
@@ -800,15 +800,10 @@ export class Mapping implements Disposable {
 
   /** Faults that touching every `step` bytes of a part costs: 0 where larger entries already map it. */
   countFaults(options: { offset: number; length: number; step?: number; access?: Access }): FaultCount {
-    record('options', options);
-    const step = whole('step', options.step ?? addon().pageSize, 8);
-    const count = Math.ceil(whole('length', options.length) / step);
-    const { done, samples: _samples, unit: _unit, totalNs: _totalNs, ...rest } = this.touch({
-      offset: options.offset,
-      count,
-      stride: step,
-      access: options.access ?? 'read',
-    });
+    const { offset, length, step = addon().pageSize, access = 'read' } = record('options', options);
+    this.#part(offset, length);
+    const count = Math.ceil(length / whole('step', step, 8));
+    const { done, totalNs: _totalNs, ...rest } = this.touch({ offset, count, stride: step, access });
     return { touches: done, ...rest };
   }
 
@@ -850,7 +845,7 @@ export class Mapping implements Disposable {
     this.madvise(extent, 2 * MiB, 'dontfork');
     try {
       const vma = vmaFields(readFileSync('/proc/self/smaps', 'utf8'), this.address + BigInt(extent));
-      return levelOfVma(vma, this.#hugetlb);
+      return levelOfVma(vma, this.#hugetlb, this.#dax);
     } finally {
       this.madvise(extent, 2 * MiB, 'dofork');
     }
@@ -984,15 +979,23 @@ export function vmaFields(smaps: string, start: bigint): Map<string, string> | u
 
 /**
  * The level behind a VMA of 2 MiB that has present pages. Huge pages of ordinary memory have fields of their own. For DAX
- * (flag mm, mixed map) kernels without PAGEMAP_SCAN count a huge entry into Rss, and single pages of a device not at all.
+ * kernels without PAGEMAP_SCAN count a huge entry into Rss, and single pages not at all.
  */
-export function levelOfVma(vma: Map<string, string> | undefined, hugetlb: number): Level {
+/** STATX_ATTR_DAX where the kernel reports it (5.8); before that a character device, or any file that might be. */
+function isDax(fd: number): boolean {
+  const { dax, mode } = statx(fd);
+  return dax ?? (mode & 0o170000) !== 0o100000;
+}
+
+export function levelOfVma(vma: Map<string, string> | undefined, hugetlb: number, dax: boolean): Level {
   if (vma === undefined) return 'pte';
   const kB = (name: string): number => Number.parseInt(vma.get(name) ?? '0', 10);
   if (hugetlb > 0) return hugetlb >= GiB ? 'pud' : 'pmd';
   if (['AnonHugePages', 'ShmemPmdMapped', 'FilePmdMapped'].some((name) => kB(name) > 0)) return 'pmd';
-  const mixedMap = (vma.get('VmFlags') ?? '').split(' ').includes('mm');
-  return mixedMap && kB('Rss') === (2 * MiB) / KiB ? 'pmd' : 'pte';
+  // Before 6.15 small DAX pages do not count as resident, while a PMD counts by its page's order: 2 MiB for device-dax,
+  // 4 KiB for a file (fs/proc/task_mmu.c: smaps_pte_entry, smaps_pmd_entry). DAX areas carry hg (VM_HUGEPAGE).
+  const huge = (vma.get('VmFlags') ?? '').split(' ').some((flag) => flag === 'hg' || flag === 'mm');
+  return dax && huge && kB('Rss') > 0 ? 'pmd' : 'pte';
 }
 
 // ---------------------------------------------------------------------------------------------------------------- patterns
@@ -1039,9 +1042,8 @@ export function getInodeFlags(fd: number): InodeAttributes {
 
 /** FS_IOC_FSSETXATTR of the flags that are there now, with some set and some cleared. */
 export function changeInodeFlags(fd: number, change: { set?: readonly InodeFlag[]; clear?: readonly InodeFlag[] }): void {
-  record('change', change);
-  const names = (name: string, list: readonly InodeFlag[] | undefined): InodeFlag[] => listOf(name, list ?? [], INODE_FLAGS);
-  now('changeInodeFlags', [descriptor('fd', fd), names('set', change.set), names('clear', change.clear)]);
+  const { set = [], clear = [] } = record('change', change);
+  now('changeInodeFlags', [descriptor('fd', fd), listOf('set', set, INODE_FLAGS), listOf('clear', clear, INODE_FLAGS)]);
 }
 
 /** BLKGETSIZE64 and friends; SystemError ENOTTY for what is no block device. */
@@ -1061,10 +1063,13 @@ export interface CopyRange {
   toOffset?: number;
   length: number;
 }
-const copyArgs = (copy: CopyRange): Parameters<NativeCalls['copyFileRange']> => [
-  descriptor('from', record('copy', copy).from), whole('fromOffset', copy.fromOffset ?? 0), descriptor('to', copy.to),
-  whole('toOffset', copy.toOffset ?? 0), whole('length', copy.length),
-];
+function copyArgs(copy: CopyRange): Parameters<NativeCalls['copyFileRange']> {
+  const { from, fromOffset = 0, to, toOffset = 0, length } = record('copy', copy);
+  return [
+    descriptor('from', from), whole('fromOffset', fromOffset), descriptor('to', to), whole('toOffset', toOffset),
+    whole('length', length),
+  ];
+}
 /** copy_file_range(2) once: bytes copied, fewer at the end of the file. */
 export function copyFileRange(copy: CopyRange): number {
   return now('copyFileRange', copyArgs(copy));

@@ -28,10 +28,11 @@ export interface DevdaxPlace {
   namespace?: string;
   ranges: { start: number; end: number }[];
   /**
-   * Turns the device into a pmem block device with the same data offset, hands that to `work`, and turns it back.
-   * Undefined where that is not possible (no namespace behind it, or not allowed to touch it).
+   * Turns the device into a pmem block device, hands that to `work`, and turns it back. `offset` is where on the block
+   * device the character device's first byte lies: 0 where both carry an info block, else the size of what precedes
+   * the data. Undefined where lending is not possible (no namespace behind it, or not allowed to touch it).
    */
-  asBlockDevice?: (work: (blockDevice: string) => Promise<void>) => Promise<void>;
+  asBlockDevice?: (work: (blockDevice: string, offset: number) => Promise<void> | void) => Promise<void>;
 }
 
 export type Place = FsdaxPlace | DevdaxPlace;

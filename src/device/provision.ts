@@ -48,7 +48,8 @@ async function configure(request: PlaceRequest): Promise<Namespace> {
   return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
 }
 
-export async function makeFileSystem(kind: string, device: string): Promise<void> {
+/** Makes an ext4, ext2 or xfs file system; `huge` aligns xfs's extents to huge pages. Destroys the device's content. */
+export async function makeFileSystem(kind: string, device: string, huge = false): Promise<void> {
   switch (kind) {
     case 'ext4':
       // lazy_itable_init=0: no background writer that would go on during the workload.
@@ -56,8 +57,8 @@ export async function makeFileSystem(kind: string, device: string): Promise<void
     case 'ext2':
       return void (await tool('mke2fs', ['-t', 'ext2', '-F', '-q', '-b', '4096', '-E', 'nodiscard', device]));
     case 'xfs':
-      // su=2m aligns extents to huge pages; reflink with DAX is refused by kernels before 5.18.
-      return void (await tool('mkfs.xfs', ['-f', '-q', '-K', '-d', 'su=2m,sw=1', '-m', 'reflink=0', device]));
+      // Reflink with DAX is refused by kernels before 5.18.
+      return void (await tool('mkfs.xfs', ['-f', '-q', '-K', ...(huge ? ['-d', 'su=2m,sw=1'] : []), '-m', 'reflink=0', device]));
     default:
       throw new BrokenError(`no way to make a ${kind} file system`);
   }
@@ -78,7 +79,7 @@ async function mountFsdax(request: PlaceRequest, namespace: Namespace, folder: s
   if (!namespace.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);
   const device = `/dev/${namespace.blockdev}`;
   await waitForFile(device);
-  await makeFileSystem(kind, device);
+  await makeFileSystem(kind, device, true);
   const mountPoint = path.join(folder, 'dax');
   fs.mkdirSync(mountPoint);
   await mountDax(device, mountPoint, kind);
@@ -99,33 +100,48 @@ async function devdaxOf(namespace: Namespace, request: PlaceRequest): Promise<Pr
     ...devdaxGeometry(device),
     namespace: namespace.dev,
     ranges: pmemRanges(),
-    asBlockDevice: (work) => lendAsBlockDevice(namespace, request, work),
+    asBlockDevice: (work) => lendAsBlockDevice(namespace, device, request, work),
   };
   return { place, restore: async () => {} };
 }
 
 /** Size and alignment of a devdax character device, bytes, from sysfs (Documentation/ABI/testing/sysfs-bus-dax). */
 export function devdaxGeometry(device: string): { size: number; align: number } {
-  const { rdev } = native.statx(device);
-  const folder = `/sys/dev/char/${rdev.major}:${rdev.minor}`;
+  const folder = characterFolder(device);
   const read = (name: string): number | undefined => (fs.existsSync(path.join(folder, name)) ? Number(fs.readFileSync(path.join(folder, name), 'utf8')) : undefined);
   const size = read('size');
   if (size === undefined) throw new BrokenError(`${device}: sysfs does not know its size`);
   return { size, align: read('align') ?? read('device/align') ?? read('../../dax_region/align') ?? 2 * MiB };
 }
 
+/** First physical byte of a device's data, from sysfs. Needs root. */
+function resourceOf(folder: string, what: string): number {
+  const file = path.join(folder, 'resource');
+  const start = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : NaN;
+  if (!Number.isSafeInteger(start) || start === 0) throw new BrokenError(`${what}: sysfs does not tell where its data begins (${file})`);
+  return start;
+}
+
+const characterFolder = (device: string): string => {
+  const { rdev } = native.statx(device);
+  return `/sys/dev/char/${rdev.major}:${rdev.minor}`;
+};
+
 /**
- * The same bytes as a block device: a pfn info block and a dax info block of equal map and alignment put the data at
- * the same offset (drivers/nvdimm/pfn_devs.c), so what is written there is read through the character device.
+ * The same bytes as a block device. With the page map on the device both have an info block of equal shape, and the
+ * data at the same offset (drivers/nvdimm/pfn_devs.c); with the map in RAM ndctl makes a legacy region's block device
+ * without an info block, and its data begins earlier. Physical addresses tell which.
  */
-async function lendAsBlockDevice(namespace: Namespace, request: PlaceRequest, work: (blockDevice: string) => Promise<void>): Promise<void> {
+async function lendAsBlockDevice(namespace: Namespace, device: string, request: PlaceRequest, work: (blockDevice: string, offset: number) => Promise<void> | void): Promise<void> {
+  const start = resourceOf(characterFolder(device), device);
   const identity = { ...(namespace.uuid ? { uuid: namespace.uuid } : {}), ...(namespace.name ? { name: namespace.name } : {}) };
-  const shape = { ...(namespace.map ? { map: namespace.map } : {}), align: namespace.align ?? request.align ?? '2M', ...identity };
+  const map = namespace.map ?? request.map;
+  const shape = { ...(map ? { map } : {}), align: namespace.align ?? request.align ?? '2M', ...identity };
   const block = await createNamespace({ namespace: namespace.dev }, { mode: 'fsdax', ...shape });
   try {
     if (!block.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);
     await waitForFile(`/dev/${block.blockdev}`);
-    await work(`/dev/${block.blockdev}`);
+    await work(`/dev/${block.blockdev}`, start - resourceOf(`/sys/block/${block.blockdev}/device`, block.blockdev));
   } finally {
     const back = await createNamespace({ namespace: namespace.dev }, { mode: 'devdax', ...shape });
     await waitForFile(`/dev/${chardevOf(back)}`);

@@ -8,6 +8,7 @@ import { provision, UnmetNeed, type PlaceRequest, type Provisioned } from '../de
 import { findPlace } from '../device/local.js';
 import type { Place } from '../device/place.js';
 import { SystemError, codeOf, messageOf } from '../errors.js';
+import * as native from '../native.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
 import { isComplaint, parseKernelLog } from '../kernel/klog.js';
 import { unmetNeed } from './needs.js';
@@ -63,8 +64,10 @@ export async function executeInstance(job: InstanceJob, workload: Workload, emit
     try {
       await step();
     } catch (error) {
-      // What cannot be taken down is news of its own, unless the workload already failed.
-      if (verdict.outcome === 'pass') verdict = { outcome: 'fail', reason: `taking down: ${messageOf(error)}` };
+      // What cannot be taken down is news of its own, unless the workload already failed. Busy: the workload left
+      // something open or mapped, which is no fault of the kernel's.
+      const outcome = error instanceof SystemError && error.code !== 'EBUSY' ? 'fail' : 'broken';
+      if (verdict.outcome === 'pass') verdict = { outcome, reason: `taking down: ${messageOf(error)}` };
       else verdict = { ...verdict, detail: `${verdict.detail ?? ''}\ntaking down: ${messageOf(error)}`.trim() };
     }
   }
@@ -90,7 +93,7 @@ function judge(error: unknown): Pick<InstanceResult, 'outcome' | 'reason' | 'det
   if (error instanceof SkipError || error instanceof UnmetNeed) return { outcome: 'skip', reason: message };
   if (error instanceof ExpectationError) {
     const data = error.data === undefined ? undefined : JSON.stringify(error.data, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value));
-    return { outcome: 'fail', reason: data === undefined ? message : `${message}; was ${data.slice(0, 400)}`, ...stack };
+    return { outcome: 'fail', reason: data === undefined ? message : `${message}; was ${data.slice(0, 400)}` };
   }
   // A system call that a workload did not expect to fail is the kernel's doing; anything else is ours.
   if (error instanceof SystemError) return { outcome: 'fail', reason: `unexpected error: ${message}`, ...stack };
@@ -143,6 +146,7 @@ function makeContext({ job, workload, place, folder, log, journal, result, say, 
   };
   return {
     params: job.params,
+    native,
     seed: job.seed,
     clock: job.clock,
     folder,

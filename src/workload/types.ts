@@ -1,6 +1,7 @@
 // What a workload is: a declaration that says what it guards and needs, and a function that does the work.
 // A workload file declares one; src/workload/index.ts lists them all; users add their own with --load.
 import type { FindingKind } from '../kernel/klog.js';
+import type * as native from '../native.js';
 import type { Mapping } from '../native.js';
 import type { DevdaxPlace, FsdaxPlace } from '../device/place.js';
 import type { ParamValue, Params } from '../run/result.js';
@@ -58,6 +59,8 @@ export const defineWorkload = (workload: Workload): Workload => workload;
 /** What run() gets. */
 export interface Context {
   readonly params: Params;
+  /** Mappings, files and page tables: the same module that the built-in workloads import. */
+  readonly native: typeof native;
   readonly seed: number;
   readonly clock: 'wall' | 'icount';
   /** The fsdax place; throws unless the workload needs one. */

@@ -23,9 +23,10 @@ export default defineWorkload({
     ctx.prove('offsets', places);
 
     ctx.step('writing through the block device');
-    await devdax.asBlockDevice((device) => {
-      writeBlocks(device, places, length, forward);
-      return Promise.resolve();
+    await devdax.asBlockDevice((device, start) => {
+      ctx.prove('data offset on the block device', start);
+      ctx.expect(ctx.params.map !== 'dev' || start === 0, 'with the page map on the device, block and character device should begin at the same byte', start);
+      writeBlocks(device, start, places, length, forward);
     });
     ctx.step('reading through the character device');
     const fd = fs.openSync(devdax.path, 'r+');
@@ -42,10 +43,7 @@ export default defineWorkload({
       fs.closeSync(fd); // a namespace cannot be reconfigured while its device is open
     }
     ctx.step('reading back through the block device');
-    await devdax.asBlockDevice((device) => {
-      readBlocks(ctx, device, places, length, backward);
-      return Promise.resolve();
-    });
+    await devdax.asBlockDevice((device, start) => readBlocks(ctx, device, start, places, length, backward));
   },
 });
 
@@ -62,19 +60,19 @@ function withBlocks(device: string, work: (fd: number, buffer: Mapping) => void,
   }
 }
 
-function writeBlocks(device: string, offsets: number[], length: number, pattern: Pattern): void {
+function writeBlocks(device: string, start: number, offsets: number[], length: number, pattern: Pattern): void {
   withBlocks(device, (fd, buffer) => {
     for (const offset of offsets) {
       buffer.fill(0, length, { ...pattern, base: offset } as Pattern);
-      buffer.writeTo(fd, offset, 0, length);
+      buffer.writeTo(fd, start + offset, 0, length);
     }
   }, length);
 }
 
-function readBlocks(ctx: Context, device: string, offsets: number[], length: number, pattern: Pattern): void {
+function readBlocks(ctx: Context, device: string, start: number, offsets: number[], length: number, pattern: Pattern): void {
   withBlocks(device, (fd, buffer) => {
     for (const offset of offsets) {
-      buffer.readFrom(fd, offset, 0, length);
+      buffer.readFrom(fd, start + offset, 0, length);
       const check = buffer.verify(0, length, { ...pattern, base: offset } as Pattern);
       ctx.expect(check.ok, `byte ${offset} of ${ctx.devdax.path} should be byte ${offset} of the block device`, check);
     }

@@ -28,13 +28,15 @@ export function hugeFile(ctx: Context, length: number, name = 'huge'): HugeFile 
   const fd = fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600);
   ctx.cleanup(() => fs.closeSync(fd));
   const wanted = roundUp(length, PMD);
-  // Twice as much, so that an aligned part is inside whatever the allocator chose.
-  native.fallocate(fd, 'allocate', 0, wanted + 2 * PMD);
-  fs.fsyncSync(fd);
-  for (const extent of native.fiemap(fd)) {
-    const skip = (PMD - (extent.physical % PMD)) % PMD;
-    const offset = extent.logical + skip;
-    if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
+  // The larger the request, the more an allocator cares for alignment; what it gives is looked at, not assumed.
+  for (let size = wanted + 2 * PMD; size <= wanted + 32 * PMD; size *= 2) {
+    native.fallocate(fd, 'allocate', 0, roundUp(size, PMD));
+    fs.fsyncSync(fd);
+    for (const extent of native.fiemap(fd)) {
+      const offset = extent.logical + ((PMD - (extent.physical % PMD)) % PMD);
+      if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
+    }
+    fs.ftruncateSync(fd, 0);
   }
   return ctx.skip(`${ctx.fsdax.fs} gave no extent of ${formatSize(wanted)} aligned to 2 MiB in file and device; free some space on it`);
 }
