@@ -57,14 +57,16 @@ bool inRange(const detail::Scope& scope, const Fault& fault) noexcept {
 
 void chain(int number, siginfo_t* info, void* context) noexcept {
   const struct sigaction& previous = number == SIGBUS ? previousBus : previousSegv;
-  const bool sent = info->si_code <= 0;  // kill(2) and friends: returning would lose it
+  // By kill(2) and friends, or a memory failure that no access of ours ran into: no repeated access would bring it again.
+  const bool sent = info->si_code <= 0;
+  const bool repeats = !sent && !(number == SIGBUS && info->si_code == BUS_MCEERR_AR);
   if (!(previous.sa_flags & SA_SIGINFO) && (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN)) {
     if (sent && previous.sa_handler == SIG_IGN) return;
     struct sigaction byDefault {};
     byDefault.sa_handler = SIG_DFL;
     sigaction(number, &byDefault, nullptr);
-    if (sent) raise(number);
-    return;  // the access is repeated and ends the process with its own signal and address
+    if (!repeats) raise(number);
+    return;  // a fault: its access is repeated, and ends the process with the original signal and address
   }
   sigset_t blocked = previous.sa_mask;
   if (!(previous.sa_flags & SA_NODEFER)) sigaddset(&blocked, number);

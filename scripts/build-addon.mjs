@@ -3,7 +3,7 @@
 //   node scripts/build-addon.mjs [--sanitize] [--force]
 //
 // --sanitize builds the variant with ASan and UBSan into build/sanitize/, beside the normal one. Quiet unless it fails.
-// When run it never downloads: Node's headers come from beside the node that runs, or from node-gyp's own cache.
+// Node's headers are those beside the node that runs; only where there are none does node-gyp fetch them.
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -70,7 +70,7 @@ function lock() {
   }
 }
 
-function gyp(args) {
+function gyp(command, definitions = []) {
   const require = createRequire(import.meta.url);
   let script;
   try {
@@ -81,7 +81,10 @@ function gyp(args) {
   const nodedir = headers();
   const result = spawnSync(
     process.execPath,
-    [script, ...args, '--directory', folder, '--jobs', 'max', ...(nodedir === undefined ? [] : ['--nodedir', nodedir])],
+    [
+      script, command, '--directory', folder, '--jobs', 'max', ...(nodedir === undefined ? [] : ['--nodedir', nodedir]),
+      ...(definitions.length === 0 ? [] : ['--', ...definitions]),
+    ],
     { cwd: folder, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 },
   );
   if (result.error !== undefined) fail(`node-gyp could not be run: ${result.error.message}`);
@@ -100,8 +103,8 @@ if (!upToDate()) {
       for (const name of ['binding.gyp', 'native'])
         if (!existsSync(join(folder, name))) symlinkSync(join('..', '..', name), join(folder, name));
     }
-    gyp(existsSync(join(folder, 'build', 'Makefile')) && !force
-      ? ['build']
-      : ['configure', 'build', ...(sanitize ? ['--', '-Dsanitize=1'] : [])]);
+    // An existing Makefile runs gyp again by itself, as it was run first, when binding.gyp is newer.
+    if (force || !existsSync(join(folder, 'build', 'Makefile'))) gyp('configure', sanitize ? ['-Dsanitize=1'] : []);
+    gyp('build');
   }
 }

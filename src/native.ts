@@ -977,16 +977,16 @@ export function vmaFields(smaps: string, start: bigint): Map<string, string> | u
   return fields;
 }
 
-/**
- * The level behind a VMA of 2 MiB that has present pages. Huge pages of ordinary memory have fields of their own. For DAX
- * kernels without PAGEMAP_SCAN count a huge entry into Rss, and single pages not at all.
- */
 /** STATX_ATTR_DAX where the kernel reports it (5.8); before that a character device, or any file that might be. */
 function isDax(fd: number): boolean {
   const { dax, mode } = statx(fd);
   return dax ?? (mode & 0o170000) !== 0o100000;
 }
 
+/**
+ * The level behind a VMA of 2 MiB that has present pages. Huge pages of ordinary memory have fields of their own. For DAX
+ * kernels without PAGEMAP_SCAN count a huge entry into Rss, and single pages not at all.
+ */
 export function levelOfVma(vma: Map<string, string> | undefined, hugetlb: number, dax: boolean): Level {
   if (vma === undefined) return 'pte';
   const kB = (name: string): number => Number.parseInt(vma.get(name) ?? '0', 10);

@@ -15,6 +15,8 @@ declare const WebAssembly: {
 };
 
 const PAGE = 4 * KiB;
+/** Under ASan accesses take faults of their own, in its shadow memory, and mlock does nothing. */
+const sanitized = process.env['DAXRIG_ADDON'] !== undefined;
 const words = (seed: number, base = 0): Pattern => ({ kind: 'words', seed, base });
 const bytes = (value: number): Pattern => ({ kind: 'byte', value });
 
@@ -66,7 +68,7 @@ describe('placement', () => {
     expect(codeThrown(() => Mapping.anonymous({ length: 2 ** 46 }))).toMatch(/ENOMEM/);
   });
 
-  it('populates on request', () => {
+  it.skipIf(sanitized)('populates on request', () => {
     using lazy = Mapping.anonymous({ length: 16 * PAGE });
     using full = Mapping.anonymous({ length: 16 * PAGE, populate: true });
     lazy.madvise(0, lazy.length, 'nohugepage');
@@ -131,7 +133,14 @@ describe('contents', () => {
 });
 
 describe('touch', () => {
-  it('takes one fault per page, and none again', () => {
+  it.skipIf(sanitized)('takes one fault per page, and none again', () => {
+    using mapping = Mapping.anonymous({ length: 64 * PAGE });
+    mapping.madvise(0, mapping.length, 'nohugepage');
+    expect(mapping.touch({ count: 64, access: 'write', timed: true })).toMatchObject({ done: 64, minorFaults: 64, majorFaults: 0 });
+    expect(mapping.touch({ count: 64, access: 'rmw' })).toMatchObject({ done: 64, minorFaults: 0, majorFaults: 0 });
+  });
+
+  it('times each access of a file', () => {
     using file = scratchFile(64 * PAGE);
     using mapping = Mapping.map({ fd: file.fd, length: 64 * PAGE });
     const first = mapping.touch({ count: 64, access: 'rmw', timed: true });
@@ -142,7 +151,6 @@ describe('touch', () => {
     expect(first.samples).toHaveLength(64);
     expect(Math.min(...first.samples!)).toBeGreaterThan(0);
     expect(first.samples!.reduce((sum, ns) => sum + ns)).toBeLessThanOrEqual(first.totalNs);
-    expect(mapping.touch({ count: 64, access: 'write' }).minorFaults).toBe(0);
   });
 
   it.each(['raw', 'monotonic', 'tsc'] as const)('reads clock %s', (clock) => {
@@ -367,7 +375,7 @@ describe('advice, sync and locks', () => {
     shared.msync(0, 4 * PAGE);
     shared.msync(0, 4 * PAGE, 'async');
     shared.mlock(0, PAGE);
-    expect(codeThrown(() => shared.msync(0, PAGE, 'invalidate'))).toBe('EBUSY');
+    if (!sanitized) expect(codeThrown(() => shared.msync(0, PAGE, 'invalidate'))).toBe('EBUSY');
     shared.munlock(0, PAGE);
     shared.msync(0, PAGE, 'invalidate');
     expect(codeThrown(() => shared.madvise(8, 8, 'dontneed'))).toBe('EINVAL');
