@@ -3,7 +3,7 @@
 // smoothing constant being the one that forecasts best, and a step counts if it explains errors that no smoothing does.
 import { rankSumNull } from './distributions.js';
 import { logsOf } from './input.js';
-import { differences, median, medianOfSorted, sorted } from './order.js';
+import { differences, median, sorted } from './order.js';
 import { SAME } from './signedrank.js';
 import { fraction } from './verdict.js';
 
@@ -31,7 +31,7 @@ const RANK_LEVEL = 0.05;
 export function changePoints(sessions: readonly (readonly number[])[]): ChangePoint[] {
   const { lists } = logsOf(sessions);
   const filled = lists.flatMap((list, i) => (list.length > 0 ? [i] : []));
-  const levels = filled.map((i) => medianOfSorted(lists[i]!));
+  const levels = filled.map((i) => median(lists[i]!));
   const found = changesOf(levels);
   const bounds = [0, ...found, levels.length];
   return found.map((index, i) => {
@@ -68,7 +68,7 @@ export function changesOf(x: readonly number[]): number[] {
  * (test/bench/regress) so that under one stationary history in a hundred shows a change, whatever its noise.
  */
 function thresholdFor(n: number): number {
-  return 15 + 1.5 * Math.log(Math.max(n, FEWEST));
+  return 14 + 1.3 * Math.log(Math.max(n, FEWEST));
 }
 
 function around(index: number, from: number, to: number): [number, number] {

@@ -14,7 +14,7 @@ export type Method =
   | 'signed-rank'
   /** icount, too few boots for the signed-rank test: Student's t on the boots' medians. */
   | 'repeated-boots'
-  /** icount, one boot per kernel: the rank-sum test on its samples, with a margin for what one boot cannot show. */
+  /** icount, one boot per kernel: a test on its samples, with a margin for what one boot cannot show. */
   | 'single-boot';
 
 export interface Comparison {
@@ -78,6 +78,8 @@ export interface Blocks {
   shifts: number[];
   /** 1, or -1 for a metric of which more is better. */
   sign: number;
+  /** The shift of each sample of a single pair of blocks, if both have as many. */
+  byPosition: number[] | undefined;
   typical: [a: number, b: number];
   samples: [a: number, b: number];
   zeros: number;
@@ -89,6 +91,8 @@ export interface Finding extends LogInterval {
   p: number | null;
   /** Standard error of the estimate, NaN if the blocks tell nothing about it. */
   error: number;
+  /** Degrees of freedom that the width of the interval rests on; infinite where it does not vary. */
+  freedom: number;
 }
 
 /** Throws nothing for input that passed checkCompareInput(). */
@@ -103,9 +107,11 @@ export function blocksOf(input: CompareInput): Blocks {
   const rawA = kept.map((i) => input.a[i]!);
   const rawB = kept.map((i) => input.b[i]!);
   const { lists, zeros } = logsOf([...rawA, ...rawB]);
+  const sign = input.direction === 'higher' ? -1 : 1;
+  const byPosition = kept.length === 1 ? shiftsByPosition(lists[0]!, lists[1]!, sign) : undefined;
+  for (const list of lists) list.sort();
   const a = lists.slice(0, kept.length);
   const b = lists.slice(kept.length);
-  const sign = input.direction === 'higher' ? -1 : 1;
   return {
     id,
     clock,
@@ -115,6 +121,7 @@ export function blocksOf(input: CompareInput): Blocks {
     b,
     shifts: a.map((block, i) => snap(sign * hodgesLehmannShift(block, b[i]!))),
     sign,
+    byPosition,
     typical: [typical(rawA), typical(rawB)],
     samples: [countSamples(rawA), countSamples(rawB)],
     zeros,
@@ -135,7 +142,7 @@ export function report(blocks: Blocks, finding: Finding): Comparison {
     shift: fraction(finding.estimate),
     ci: [fraction(finding.lower), fraction(finding.upper)],
     verdict,
-    minimumDetectable: detectable(halfWidth, halfWidth === Infinity ? 0 : finding.error, delta),
+    minimumDetectable: detectable(halfWidth, finding.error, finding.freedom, delta),
     delta,
     confidence,
     blocks: blocks.shifts.length,
@@ -150,6 +157,10 @@ export function report(blocks: Blocks, finding: Finding): Comparison {
   };
 }
 
+function shiftsByPosition(a: Float64Array, b: Float64Array, sign: number): number[] | undefined {
+  return a.length === b.length ? Array.from(a, (value, i) => snap(sign * (b[i]! - value))) : undefined;
+}
+
 function countSamples(blocks: readonly (readonly number[])[]): number {
   return blocks.reduce((sum, block) => sum + block.length, 0);
 }
@@ -162,7 +173,7 @@ function find(blocks: Blocks): Finding {
   if (blocks.clock === 'icount') {
     if (isExact(blocks)) {
       const shift = blocks.shifts[0]!;
-      return { method: 'exact', p: null, estimate: shift, lower: shift, upper: shift, error: 0 };
+      return { method: 'exact', p: null, estimate: shift, lower: shift, upper: shift, error: 0, freedom: Infinity };
     }
     const found = blocks.shifts.length === 1 ? findInSingleBoot(blocks) : findInFewBoots(blocks);
     if (found) return found;
@@ -186,7 +197,9 @@ function repeats(blocks: Float64Array[]): boolean {
 }
 
 function findAcrossBlocks({ shifts, confidence }: Blocks): Finding {
-  if (shifts.length === 0) return { method: 'signed-rank', p: 1, estimate: 0, lower: -Infinity, upper: Infinity, error: NaN };
+  const freedom = shifts.length - 1;
+  if (freedom < 0)
+    return { method: 'signed-rank', p: 1, estimate: 0, lower: -Infinity, upper: Infinity, error: NaN, freedom };
   const test = signedRank(shifts, confidence);
   const bounded = test.upper < Infinity;
   return {
@@ -196,8 +209,9 @@ function findAcrossBlocks({ shifts, confidence }: Blocks): Finding {
     lower: test.lower,
     upper: test.upper,
     error: bounded
-      ? (test.upper - test.lower) / 2 / studentQuantile((1 + confidence) / 2, shifts.length - 1)
+      ? (test.upper - test.lower) / 2 / studentQuantile((1 + confidence) / 2, freedom)
       : standardDeviation([shifts]) / Math.sqrt(shifts.length),
+    freedom,
   };
 }
 
@@ -207,21 +221,43 @@ function findInFewBoots({ a, b, shifts, confidence }: Blocks): Finding | undefin
   if (n >= fewestBlocks(confidence)) return undefined;
   const spread = standardDeviation([a.map(medianOfSorted), b.map(medianOfSorted)]);
   const error = spread * Math.sqrt(2 / n);
-  const half = Math.max(BOOT_SPREAD, error * studentQuantile((1 + confidence) / 2, 2 * n - 2));
+  const sampled = error * studentQuantile((1 + confidence) / 2, 2 * n - 2);
+  const half = Math.max(BOOT_SPREAD, sampled);
   const estimate = snap(shifts.reduce((sum, shift) => sum + shift, 0) / n);
-  return { method: 'repeated-boots', p: null, estimate, lower: estimate - half, upper: estimate + half, error };
+  return {
+    method: 'repeated-boots',
+    p: null,
+    estimate,
+    lower: estimate - half,
+    upper: estimate + half,
+    error,
+    freedom: sampled > BOOT_SPREAD ? 2 * n - 2 : Infinity,
+  };
 }
 
-function findInSingleBoot({ a, b, shifts, confidence, sign }: Blocks): Finding | undefined {
+/**
+ * Boots repeat position by position, whatever the samples at different positions cost; so samples are paired by position
+ * where both boots have as many, and taken as two samples without order otherwise.
+ */
+function findInSingleBoot(blocks: Blocks): Finding | undefined {
+  const { confidence, byPosition = [] } = blocks;
+  const found = byPosition.length >= fewestBlocks(confidence) ? signedRank(byPosition, confidence) : compareUnordered(blocks);
+  if (!found) return undefined;
+  const lower = found.lower - SINGLE_BOOT_SPREAD;
+  const upper = found.upper + SINGLE_BOOT_SPREAD;
+  const error = (upper - lower) / 2 / normalQuantile((1 + confidence) / 2);
+  return { method: 'single-boot', p: null, estimate: found.estimate, lower, upper, error, freedom: Infinity };
+}
+
+/** The interval of the rank-sum test; of too few samples for it, all they span, if that is next to nothing. */
+function compareUnordered({ a, b, shifts, confidence, sign }: Blocks): LogInterval | undefined {
   const [first, second] = sign > 0 ? [a[0]!, b[0]!] : [b[0]!, a[0]!];
   if (Math.min(first.length, second.length) < 2) return undefined;
-  const all = differences(first, second);
   const cut = rankSumNull(first.length, second.length).critical((1 - confidence) / 2);
   if (cut < 0 && Math.max(range(first), range(second)) > SINGLE_BOOT_SPREAD) return undefined;
-  const lower = all.select(Math.max(0, cut)) - SINGLE_BOOT_SPREAD;
-  const upper = all.select(all.count - 1 - Math.max(0, cut)) + SINGLE_BOOT_SPREAD;
-  const error = (upper - lower) / 2 / normalQuantile((1 + confidence) / 2);
-  return { method: 'single-boot', p: null, estimate: shifts[0]!, lower, upper, error };
+  const all = differences(first, second);
+  const outermost = Math.max(0, cut);
+  return { estimate: shifts[0]!, lower: all.select(outermost), upper: all.select(all.count - 1 - outermost) };
 }
 
 const CORRELATION_LEVEL = 0.01;

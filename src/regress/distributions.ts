@@ -3,7 +3,8 @@
 
 /** Sizes up to which the null distributions are computed exactly; above, the corrected normal limit is as good. */
 const EXACT_SIGNED_RANK = 256;
-const EXACT_RANK_SUM = 40;
+/** In pairs of values. */
+const EXACT_RANK_SUM = 2500;
 
 /** P(Z <= z) of the standard normal. */
 export function normalCdf(z: number): number {
@@ -217,7 +218,7 @@ export function rankSumNull(m: number, n: number): NullDistribution {
   let known = rankSums.get(key);
   if (!known) {
     known =
-      Math.max(m, n) <= EXACT_RANK_SUM
+      m * n <= EXACT_RANK_SUM
         ? new Tabulated(rankSumMass(m, n))
         : new Edgeworth(m * n, Math.sqrt((m * n * (m + n + 1)) / 12), rankSumKurtosis(m, n));
     rankSums.set(key, known);

@@ -44,14 +44,15 @@ const FEWEST = 2;
  * Share of the permitted error given to the forecast errors as if they were independent. The rest is kept for sessions that
  * depend on each other; what is left over of it is measured in test/bench/regress.
  */
-const SHARE = 0.5;
+const SHARE = 0.35;
 
 /** Throws nothing for input that passed checkHistoryInput(). */
 export function history(input: HistoryInput): HistoryResult {
   const { clock = 'wall', confidence = DEFAULT_CONFIDENCE } = input;
   const delta = input.delta ?? DEFAULT_DELTA[clock];
   const sign = input.direction === 'higher' ? -1 : 1;
-  const { lists, zeros, highest } = logsOf([...input.sessions, input.candidate]);
+  const { lists, zeros } = logsOf([...input.sessions, input.candidate]);
+  for (const list of lists) list.sort();
   const candidate = lists.pop()!;
   const filled = lists.flatMap((list, i) => (list.length > 0 ? [i] : [])).slice(-REMEMBERED);
   const stored = filled.map((i) => lists[i]!);
@@ -70,16 +71,17 @@ export function history(input: HistoryInput): HistoryResult {
   const [low, high] = clock === 'icount' ? [0, 0] : doubt(candidate);
   const below = sign > 0 ? low : high;
   const interval = { estimate: shift, lower: shift - half - below, upper: shift + half + (low + high - below) };
-  const value = (log: number) => (highest === 0 ? 0 : Number(Math.exp(log).toPrecision(12)));
+  const nothing = input.sessions.every((session) => session.every((value) => value === 0));
   return {
     id: input.id,
     clock,
-    a: value(level),
+    // A weighted mean of logarithms: what it rounds off is no part of the expectation.
+    a: nothing ? 0 : Number(Math.exp(level).toPrecision(12)),
     b: median(input.candidate),
     shift: fraction(shift),
     ci: [fraction(interval.lower), fraction(interval.upper)],
     verdict: verdictOf(interval, delta),
-    minimumDetectable: detectable(half + below, half + below === Infinity ? 0 : spread, delta),
+    minimumDetectable: detectable(half + below, spread, freedom, delta),
     delta,
     confidence,
     sessions: filled.length,
@@ -135,7 +137,7 @@ function forecast(levels: readonly number[], starts: readonly number[]): { level
     weightSquares = weightSquares * (1 - SMOOTHING) ** 2 + 1;
   });
   if (weights === 0) return { level: 0, error: 0, freedom: 0 };
-  return { level: sum / weights, error: Math.sqrt((squares / errors) * variance()), freedom: errors - 1 };
+  return { level: sum / weights, error: snap(Math.sqrt((squares / errors) * variance())), freedom: errors - 1 };
 }
 
 /** Standard error that the candidate's median has beyond that of the stored ones, because it rests on fewer samples. */

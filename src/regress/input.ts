@@ -112,13 +112,11 @@ function show(value: unknown): string {
   return text.length > 40 ? `${text.slice(0, 37)}...` : text;
 }
 
-/** Logarithms of the samples of several lists, each list ascending. */
+/** Logarithms of the samples of several lists, in their order. */
 export interface Logs {
   lists: Float64Array[];
   /** Samples that were zero. */
   zeros: number;
-  /** The greatest sample; zero if there is nothing but zeros. */
-  highest: number;
 }
 
 /**
@@ -127,15 +125,12 @@ export interface Logs {
  */
 export function logsOf(lists: readonly (readonly number[])[]): Logs {
   let smallest = Infinity;
-  let highest = 0;
   let zeros = 0;
   for (const list of lists)
-    for (const value of list) {
+    for (const value of list)
       if (value === 0) zeros++;
       else if (value < smallest) smallest = value;
-      if (value > highest) highest = value;
-    }
   const floor = smallest === Infinity ? 1 : smallest / 2;
-  const logs = lists.map((list) => Float64Array.from(list, (value) => Math.log(value || floor)).sort());
-  return { lists: logs, zeros, highest };
+  const logs = lists.map((list) => Float64Array.from(list, (value) => Math.log(value || floor)));
+  return { lists: logs, zeros };
 }

@@ -100,12 +100,13 @@ export class SequentialComparison {
   #compareAt(look: number, blocks: Blocks): Comparison {
     const interval = stageInterval(this.#plan, look, blocks.shifts);
     const half = (interval.upper - interval.lower) / 2;
-    const critical = studentQuantile(1 - this.#plan.levels[look]!, Math.max(1, blocks.shifts.length - 1));
+    const freedom = Math.max(1, blocks.shifts.length - 1);
     return report(blocks, {
       ...interval,
       method: 'signed-rank',
       p: null,
-      error: half === Infinity ? NaN : half / critical,
+      error: half === Infinity ? NaN : half / studentQuantile(1 - this.#plan.levels[look]!, freedom),
+      freedom,
     });
   }
 }

@@ -37,9 +37,11 @@ export function verdictOf({ lower, upper }: LogInterval, delta: number): Verdict
 
 /**
  * The smallest slowdown that POWER of such comparisons would call regressed: an estimate that falls short of it by its
- * usual error must still clear zero by half the interval's width, and the interval must reach beyond delta.
+ * usual error must still clear zero by half the interval's width, which itself varies the more the fewer its degrees of
+ * freedom, and the interval must reach beyond delta.
  */
-export function detectable(halfWidth: number, standardError: number, delta: number): number {
-  const unlucky = normalQuantile(POWER) * standardError;
+export function detectable(halfWidth: number, standardError: number, freedom: number, delta: number): number {
+  if (halfWidth === Infinity) return UNBOUNDED;
+  const unlucky = normalQuantile(POWER) * Math.sqrt(standardError ** 2 + halfWidth ** 2 / (2 * freedom));
   return fraction(Math.max(halfWidth + unlucky, Math.log1p(delta) - halfWidth + unlucky));
 }

@@ -56,7 +56,8 @@ export class Random {
  * What each model adds to the noise of the samples. `outliers`: the share of samples made 1.5 to 3 times as slow. `boot`:
  * spread of the level from boot to boot, in units of cv. `shared`: spread of a level that both boots of a block have, in
  * units of cv. `drift`: standard deviation, in units of cv, of an AR(1) process with coefficient 0.9 that steps once per
- * boot. `modes`: samples fall on the base level or 25% above; `bootModes`: whole boots do.
+ * boot. `modes`: samples fall on the base level or 25% above; `bootModes`: whole boots do. `skewed`: an exponential tail
+ * to the slow side instead of normal noise.
  */
 export const MODELS = {
   iid: {},
@@ -66,6 +67,7 @@ export const MODELS = {
   hard: { outliers: 0.05, boot: 0.5, shared: 1, drift: 1 },
   multimodal: { modes: 0.35 },
   bootmodes: { modes: 0.35, bootModes: 0.3 },
+  skewed: { skewed: true },
 };
 
 class Machine {
@@ -84,7 +86,7 @@ class Machine {
     const high = model.bootModes !== undefined && random.chance(model.bootModes);
     const boot = level + this.drift + (model.boot ?? 0) * cv * random.normal() + (high ? Math.log(1.25) : 0);
     return Array.from({ length: samples }, () => {
-      let log = boot + cv * random.normal();
+      let log = boot + cv * (model.skewed ? -Math.log(1 - random.uniform()) : random.normal());
       if (model.modes !== undefined && random.chance(model.modes)) log += Math.log(1.25);
       if (model.outliers !== undefined && random.chance(model.outliers)) log += Math.log(random.between(1.5, 3));
       return 1000 * Math.exp(log);

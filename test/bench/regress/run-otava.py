@@ -1,0 +1,13 @@
+"""Runs a checkout of Apache Otava on series from stdin: argv[1] is the checkout, stdin {series, thresholds}, stdout the
+number of series with a change point at each threshold."""
+import json
+import sys
+
+sys.path.insert(0, sys.argv[1])
+from otava.analysis import compute_change_points  # noqa: E402
+
+job = json.load(sys.stdin)
+print(json.dumps([
+    sum(1 for series in job["series"] if compute_change_points(series, max_pvalue=threshold)[0])
+    for threshold in job["thresholds"]
+]))
