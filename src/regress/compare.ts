@@ -237,27 +237,37 @@ function findInFewBoots({ a, b, shifts, confidence }: Blocks): Finding | undefin
 
 /**
  * Boots repeat position by position, whatever the samples at different positions cost; so samples are paired by position
- * where both boots have as many, and taken as two samples without order otherwise.
+ * where both boots have as many, and taken as two samples without order otherwise. If what should repeat does not, the boots
+ * may differ as much, and one of each says nothing.
  */
 function findInSingleBoot(blocks: Blocks): Finding | undefined {
   const { confidence, byPosition = [] } = blocks;
-  const found = byPosition.length >= fewestBlocks(confidence) ? signedRank(byPosition, confidence) : compareUnordered(blocks);
-  if (!found) return undefined;
-  const lower = found.lower - SINGLE_BOOT_SPREAD;
-  const upper = found.upper + SINGLE_BOOT_SPREAD;
-  const error = (upper - lower) / 2 / normalQuantile((1 + confidence) / 2);
-  return { method: 'single-boot', p: null, estimate: found.estimate, lower, upper, error, freedom: Infinity };
+  const paired = byPosition.length >= fewestBlocks(confidence);
+  if (!paired) return findUnordered(blocks);
+  return middleHalf(sorted(byPosition)) <= SINGLE_BOOT_SPREAD ? widened(signedRank(byPosition, confidence), confidence) : undefined;
 }
 
-/** The interval of the rank-sum test; of too few samples for it, all they span, if that is next to nothing. */
-function compareUnordered({ a, b, shifts, confidence, sign }: Blocks): LogInterval | undefined {
+/** The interval of the rank-sum test; of too few samples for it, all that they span. */
+function findUnordered({ a, b, shifts, confidence, sign }: Blocks): Finding | undefined {
   const [first, second] = sign > 0 ? [a[0]!, b[0]!] : [b[0]!, a[0]!];
   if (Math.min(first.length, second.length) < 2) return undefined;
-  const cut = rankSumNull(first.length, second.length).critical((1 - confidence) / 2);
-  if (cut < 0 && Math.max(range(first), range(second)) > SINGLE_BOOT_SPREAD) return undefined;
+  if (Math.max(middleHalf(first), middleHalf(second)) > SINGLE_BOOT_SPREAD) return undefined;
+  const cut = Math.max(0, rankSumNull(first.length, second.length).critical((1 - confidence) / 2));
   const all = differences(first, second);
-  const outermost = Math.max(0, cut);
-  return { estimate: shifts[0]!, lower: all.select(outermost), upper: all.select(all.count - 1 - outermost) };
+  return widened({ estimate: shifts[0]!, lower: all.select(cut), upper: all.select(all.count - 1 - cut) }, confidence);
+}
+
+function widened(interval: LogInterval, confidence: number): Finding {
+  const lower = interval.lower - SINGLE_BOOT_SPREAD;
+  const upper = interval.upper + SINGLE_BOOT_SPREAD;
+  const error = (upper - lower) / 2 / normalQuantile((1 + confidence) / 2);
+  return { method: 'single-boot', p: null, estimate: interval.estimate, lower, upper, error, freedom: Infinity };
+}
+
+/** What the middle half of the values spans. */
+function middleHalf(ascending: Float64Array): number {
+  const quarter = Math.floor(ascending.length / 4);
+  return ascending[ascending.length - 1 - quarter]! - ascending[quarter]!;
 }
 
 const CORRELATION_LEVEL = 0.01;
@@ -274,10 +284,6 @@ function serialCorrelation(shifts: readonly number[]): number | undefined {
   const correlation = ranks.slice(1).reduce((sum, rank, i) => sum + rank * ranks[i]!, 0) / squares;
   // Under independence the mean is about -1/n and the variance about 1/n.
   return (correlation + 1 / n) * Math.sqrt(n) > normalQuantile(1 - CORRELATION_LEVEL) ? correlation : undefined;
-}
-
-function range(ascending: Float64Array): number {
-  return ascending[ascending.length - 1]! - ascending[0]!;
 }
 
 /** Pooled over groups that may have different means; NaN without a degree of freedom. */

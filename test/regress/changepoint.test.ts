@@ -8,7 +8,7 @@ const noisy = (seed: number, levels: number[]) => {
 };
 const runs = (...parts: [length: number, level: number][]) => parts.flatMap(([length, level]) => Array<number>(length).fill(level));
 
-describe('change points', () => {
+describe('change points', { timeout: 120_000 }, () => {
   it('are where the level changes, with the levels on both sides', () => {
     const found = changePoints(noisy(1, runs([20, 100], [25, 120], [30, 90])));
     expect(found.map(({ index }) => index)).toEqual([20, 45]);

@@ -138,7 +138,7 @@ describe('properties', () => {
   });
 });
 
-describe('error rates, simulated', () => {
+describe('error rates, simulated', { timeout: 120_000 }, () => {
   // 600 series each; a rate of 1% gives more than 15 calls once in a thousand times, and the seed is fixed.
   const run = (model: Model, seed: number, shift: number): Comparison[] => {
     const random = new Random(seed);

@@ -134,7 +134,7 @@ describe('unusual series', () => {
   });
 });
 
-describe('false alarms, simulated: 500 stationary histories each, 1.5% permitted', () => {
+describe('false alarms, simulated: 500 stationary histories each, 1.5% permitted', { timeout: 120_000 }, () => {
   const cases = Object.entries({ ...MODELS, 'strong drift': { drift: 3 } }).flatMap(([name, model]) =>
     [8, 12, 30].map((count): [string, number, Model] => [name, count, model]),
   );

@@ -79,7 +79,7 @@ describe('until settled', () => {
     expect(last.comparison!.moreBlocks).toBeGreaterThan(0);
   });
 
-  it('does not inflate the error by looking often: 1000 runs of seven looks, at most 1% miss the truth at any', () => {
+  it('does not inflate the error by looking often: 1000 runs of seven looks, at most 1% miss the truth at any', { timeout: 120_000 }, () => {
     const random = new Random(6);
     let missed = 0;
     let naive = 0;
