@@ -84,24 +84,24 @@ struct Loop {
   std::uint64_t value;
   const std::uint32_t* order;  // nullptr: sequential
   double* samples;
-  volatile std::size_t* done;
 };
 
+// No count is kept on the way: even one more store per access would show beside a plain loop. See accessesBefore().
 template <Access access, Clock clock, bool random>
 void runLoop(const Loop& loop) noexcept {
-  std::uint8_t* next = loop.start;
-  for (std::size_t i = 0; i < loop.count; ++i) {
-    std::uint8_t* at = random ? loop.start + loop.order[i] * loop.stride : next;
+  const Loop here = loop;  // in registers: the accesses might alias the original
+  std::uint8_t* next = here.start;
+  for (std::size_t i = 0; i < here.count; ++i) {
+    std::uint8_t* at = random ? here.start + here.order[i] * here.stride : next;
     if constexpr (clock == Clock::None) {
-      accessOnce<access>(at, loop.value);
+      accessOnce<access>(at, here.value);
     } else {
       const std::int64_t before = readClock<clock>();
-      accessOnce<access>(at, loop.value);
+      accessOnce<access>(at, here.value);
       const std::int64_t after = readClock<clock>();
-      loop.samples[i] = static_cast<double>(after - before);
+      here.samples[i] = static_cast<double>(after - before);
     }
-    *loop.done = i + 1;
-    next += loop.stride;
+    next += here.stride;
   }
 }
 
@@ -138,13 +138,38 @@ std::vector<std::uint32_t> shuffled(std::size_t count, std::uint64_t seed) {
   return order;
 }
 
+/**
+ * How many accesses a loop had completed before the one that met a fault, told by the fault's address: the first access to
+ * exactly that address, or else (a memory failure may name the lost block by its start) the first one into its block.
+ */
+std::size_t accessesBefore(const Fault& fault, const Loop& loop) noexcept {
+  const auto start = reinterpret_cast<std::uintptr_t>(loop.start);
+  const std::uintptr_t block = std::uintptr_t{1} << (fault.lsb > 0 && fault.lsb < 48 ? fault.lsb : 3);
+  const std::uintptr_t blockStart = fault.address & ~(block - 1);
+  if (loop.order == nullptr) {
+    if (loop.stride == 0 || fault.address < start) return 0;
+    const std::uintptr_t target = (fault.address - start) % loop.stride == 0 ? fault.address : std::max(blockStart, start);
+    return std::min<std::size_t>((target - start + loop.stride - 1) / loop.stride, loop.count - 1);
+  }
+  std::size_t intoBlock = 0;
+  bool found = false;
+  for (std::size_t i = 0; i < loop.count; ++i) {
+    const std::uintptr_t address = start + loop.order[i] * loop.stride;
+    if (address == fault.address) return i;
+    if (!found && address - blockStart < block) {
+      intoBlock = i;
+      found = true;
+    }
+  }
+  return intoBlock;
+}
+
 /** Runs the loop once on a word of our own: its code, the clock and the stack are then mapped, and cost no fault later. */
 void rehearse(LoopFunction function, const TouchPlan& plan) noexcept {
   alignas(8) std::uint8_t word[8] = {};
   const std::uint32_t order = 0;
   double sample = 0;
-  volatile std::size_t done = 0;
-  function({word, 1, 0, plan.value, &order, &sample, &done});
+  function({word, 1, 0, plan.value, &order, &sample});
 }
 
 void compareBytes(const std::uint8_t* start, std::size_t from, std::size_t to, std::uint8_t byte, volatile Verdict* verdict) noexcept {
@@ -212,8 +237,7 @@ TouchResult touch(const TouchPlan& plan) {
   rehearse(function, plan);
 
   TouchResult result;
-  volatile std::size_t done = 0;
-  const Loop loop{plan.span.start, plan.count, plan.stride, plan.value, order.data(), plan.samples, &done};
+  const Loop loop{plan.span.start, plan.count, plan.stride, plan.value, plan.random ? order.data() : nullptr, plan.samples};
   rusage before{};
   rusage after{};
   getrusage(RUSAGE_THREAD, &before);
@@ -221,7 +245,7 @@ TouchResult touch(const TouchPlan& plan) {
   result.fault = guarded(plan.span.guardBegin, plan.span.guardLength, OnFault::Jump, [&loop, function] { function(loop); });
   result.totalNs = clockNs(CLOCK_MONOTONIC_RAW) - started;
   getrusage(RUSAGE_THREAD, &after);
-  result.done = done;
+  result.done = result.fault.signal == 0 ? plan.count : accessesBefore(result.fault, loop);
   result.minorFaults = after.ru_minflt - before.ru_minflt;
   result.majorFaults = after.ru_majflt - before.ru_majflt;
   return result;

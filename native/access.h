@@ -35,7 +35,7 @@ struct TouchPlan {
 };
 
 struct TouchResult {
-  std::size_t done = 0;
+  std::size_t done = 0;  // accesses before the one that met the fault; 0 then if all go to one address
   long minorFaults = 0;  // RUSAGE_THREAD, around the loop alone
   long majorFaults = 0;
   std::int64_t totalNs = 0;  // CLOCK_MONOTONIC_RAW

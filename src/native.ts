@@ -337,7 +337,7 @@ export interface TouchOptions {
 }
 
 export interface TouchResult {
-  /** Accesses completed; less than count only if a fault ended it. */
+  /** Accesses completed; less than count only if a fault ended it (then 0 if the stride is 0). */
   done: number;
   /** Page faults taken by the accesses alone (getrusage(2), RUSAGE_THREAD). */
   minorFaults: number;

@@ -182,6 +182,20 @@ describe('touch', () => {
     expect(new Set([1, 2, 3, 4, 5, 6].map(stoppedAt)).size).toBeGreaterThan(1);
   });
 
+  it('knows how far it came in any order', () => {
+    using file = scratchFile(64 * PAGE);
+    using mapping = Mapping.map({ fd: file.fd, length: 64 * PAGE });
+    file.truncate(63 * PAGE);
+    for (const order of ['sequential', 'random'] as const) {
+      const { done, samples, signal } = mapping.touch({ offset: 16, count: 64, stride: PAGE, access: 'rmw', timed: true, order, seed: 2 });
+      expect(signal?.offset).toBe(63 * PAGE + 16);
+      expect(samples!.findIndex((sample) => sample === 0)).toBe(done);
+      if (order === 'sequential') expect(done).toBe(63);
+    }
+    expect(mapping.touch({ offset: 63 * PAGE, count: 5, stride: 0 })).toMatchObject({ done: 0, signal: { offset: 63 * PAGE } });
+    expect(mapping.touch({ offset: 62 * PAGE, count: 1024, stride: 8 }).done).toBe(512);
+  });
+
   it('accepts nothing to do and the very last word', () => {
     using mapping = Mapping.anonymous({ length: PAGE });
     expect(mapping.touch({ offset: PAGE, count: 0 }).done).toBe(0);
