@@ -10,9 +10,9 @@ export type Detector = (typeof DETECTORS)[number];
 
 export interface StatsOptions {
   /** Report a bad line as `{id, line, error}` among the verdicts and go on. */
-  keepGoing?: boolean;
+  keepGoing?: boolean | undefined;
   /** compare: judge all lines as one set, with at most this share of the shifts called being false. */
-  fdr?: number;
+  fdr?: number | undefined;
 }
 
 /** What stands for a bad line under --keep-going. */
@@ -128,12 +128,11 @@ export const command: CommandModule<object, Arguments> = {
       })
       .example('$0 stats compare series.ndjson', 'lines {id, clock?, delta?, a: [[block 1], ...], b: [[block 1], ...]}')
       .example('$0 stats history < series.ndjson', 'lines {id, sessions: [[...], ...], candidate: [...]}')
-      .epilogue('Exit code: 1 if a line regressed, 2 if a line is bad input (verdicts before it have been written), else 0.') as never,
+      .epilogue('Exit code: 1 if a line regressed, 2 if a line is bad input (verdicts before it have been written), else 0.'),
   handler: async ({ detector, file, keepGoing, fdr }) => {
     const fromFile = file !== undefined && file !== '-';
     const input = fromFile ? createReadStream(file) : process.stdin;
     input.setEncoding('utf8');
-    const options: StatsOptions = { ...(keepGoing !== undefined && { keepGoing }), ...(fdr !== undefined && { fdr }) };
     // Whoever reads the verdicts may have seen enough, as head does.
     let unread = false;
     process.stdout.on('error', (error) => {
@@ -142,7 +141,7 @@ export const command: CommandModule<object, Arguments> = {
       input.destroy();
     });
     try {
-      process.exitCode = await judgeLines(detector, linesOf(input), writeLine, options);
+      process.exitCode = await judgeLines(detector, linesOf(input), writeLine, { keepGoing, fdr });
     } catch (error) {
       if (unread) return;
       if (fromFile && codeOf(error) !== undefined) throw new UsageError(`${file}: cannot be read: ${messageOf(error)}`);
