@@ -63,21 +63,13 @@ class Worker final : public Napi::AsyncWorker {
   }
 
   void OnOK() override {
-    const Napi::Env env = Env();
-    const Napi::HandleScope scope(env);
     land();
-    if (failure_) return deferred_.Reject(systemError(env, *failure_).Value());
-    if (bad_) return deferred_.Reject(argumentError(env, *bad_).Value());
-    try {
-      deferred_.Resolve(translated(env, [&] { return job_.result(env); }));
-    } catch (const Napi::Error& error) {
-      deferred_.Reject(error.Value());
-    }
+    unlessEnding([this] { settle(); });
   }
 
   void OnError(const Napi::Error& error) override {
     land();
-    deferred_.Reject(error.Value());
+    unlessEnding([&] { deferred_.Reject(error.Value()); });
   }
 
  private:
@@ -85,6 +77,29 @@ class Worker final : public Napi::AsyncWorker {
   void land() {
     for (const auto& region : job_.regions) --region->inFlight;
     job_.regions.clear();
+  }
+
+  void settle() {
+    const Napi::Env env = Env();
+    if (failure_) return deferred_.Reject(systemError(env, *failure_).Value());
+    if (bad_) return deferred_.Reject(argumentError(env, *bad_).Value());
+    Napi::Value result;
+    try {
+      result = translated(env, [&] { return job_.result(env); });
+    } catch (const Napi::Error& error) {
+      return deferred_.Reject(error.Value());
+    }
+    deferred_.Resolve(result);
+  }
+
+  /** A worker thread may be terminated while its jobs run: then nothing of JavaScript works any more, and nobody waits. */
+  template <class Body>
+  void unlessEnding(Body body) {
+    const Napi::HandleScope scope(Env());
+    try {
+      body();
+    } catch (const Napi::Error&) {
+    }
   }
 
   Napi::Promise::Deferred deferred_;

@@ -1,4 +1,5 @@
 // Files, file systems, clocks and the rest of the machine on the real addon.
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, openSync, readFileSync, statSync, writeFileSync, closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,9 +12,10 @@ import {
 } from '../../src/native.js';
 import type { UmountFlag } from '../../src/native.js';
 import { KiB } from '../../src/units.js';
-import { codeRejected, codeThrown, scratchFile, scratchFolder } from './support.js';
+import { codeRejected, codeThrown, root, scratchFile, scratchFolder } from './support.js';
 
 const PAGE = 4 * KiB;
+const addonPath = process.env['DAXRIG_ADDON'] ?? join(root, 'build/Release/daxrig.node');
 const isRoot = process.getuid?.() === 0;
 /** Containers often forbid block devices even to root. */
 function openIfAllowed(path: string): number | undefined {
@@ -191,11 +193,10 @@ describe('system', () => {
   });
 
   it('works in worker threads, and ends with them', async () => {
-    const addon = process.env['DAXRIG_ADDON'] ?? join(import.meta.dirname, '../../build/Release/daxrig.node');
     using file = scratchFile(PAGE);
     const code = `
       const { parentPort } = require('node:worker_threads');
-      const addon = require(${JSON.stringify(addon)});
+      const addon = require(${JSON.stringify(addonPath)});
       const kept = addon.map(${file.fd}, 4096, 0, 'rw', 'shared', 0, 0, 0, false, false);
       const hole = addon.map(-1, 4096, 0, 'none', 'private', 0, 0, 0, false, false);
       const { signal } = addon.touch(hole.handle, 0, 1, 8, 'read', 0n, 'none', false, 0n);
@@ -213,5 +214,21 @@ describe('system', () => {
     }
     await sleep(10);
     expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain(file.path);
+  }, 30_000);
+
+  it.each([
+    ['its worker thread is terminated', 'const { Worker } = require("node:worker_threads"); const worker = new Worker(code, { eval: true }); worker.on("message", () => setTimeout(() => worker.terminate(), 5));'],
+    ['the process exits', 'eval(code); setTimeout(() => process.exit(0), 5);'],
+    ['an error is thrown', 'process.on("uncaughtException", () => process.exit(0)); eval(code); setTimeout(() => { throw new Error("meant"); }, 5);'],
+  ])('ends well when %s in the middle of operations', (_when, script) => {
+    const code = `
+      const addon = require(${JSON.stringify(addonPath)});
+      const mapping = addon.map(-1, 64 << 20, 0, 'rw', 'private', 0, 0, 0, false, false);
+      for (let i = 0; i < 8; i++) addon.async.fill(mapping.handle, 0, 64 << 20, -1, 1n, 0);
+      addon.async.statx(-1, '/nonexistent').catch(() => {});
+      require('node:worker_threads').parentPort?.postMessage('running');
+    `;
+    const run = spawnSync(process.execPath, ['-e', `const code = ${JSON.stringify(code)}; ${script}`], { encoding: 'utf8' });
+    expect({ status: run.status, signal: run.signal, err: run.stderr }).toEqual({ status: 0, signal: null, err: '' });
   }, 30_000);
 });
