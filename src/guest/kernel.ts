@@ -102,7 +102,9 @@ function withSiblings(files: string[]): string[] {
 async function fromFolder(spec: string, folder: string, options: ResolveOptions): Promise<GuestKernel> {
   const tree = ['arch/x86/boot/bzImage', 'arch/x86_64/boot/bzImage', 'vmlinux'].map((name) => path.join(folder, name)).find((file) => fs.existsSync(file));
   if (tree && fs.existsSync(path.join(folder, 'Makefile'))) return fromBuildTree(spec, folder, tree, options);
-  const places = [path.join(folder, 'boot'), folder];
+  // From 6.19 on Debian's image, as Fedora's always did, stands with the modules.
+  const withModules = ['lib/modules', 'usr/lib/modules'].map((name) => path.join(folder, name)).filter((place) => fs.existsSync(place));
+  const places = [path.join(folder, 'boot'), folder, ...withModules.flatMap((place) => fs.readdirSync(place).map((name) => path.join(place, name)))];
   for (const place of places) {
     if (!fs.existsSync(place) || !fs.statSync(place).isDirectory()) continue;
     const images = fs.readdirSync(place).filter((name) => /^(vmlinuz|bzImage|vmlinux)(-|$)/.test(name)).sort(byKind);

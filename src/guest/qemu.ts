@@ -82,6 +82,7 @@ export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append'>
     'preempt=full', // where PREEMPT_DYNAMIC is built: threads interleave inside the kernel on one CPU too
     'sysrq_always_enabled', // the host asks for blocked tasks by keyboard
     'printk.time=1',
+    'retain_initrd', // its memory stays reserved once unpacked, so that a saved state can drop its content
     ...memmapParams(config.layout),
     ...(config.append ? [config.append] : []),
   ].join(' ');

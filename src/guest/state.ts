@@ -4,11 +4,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseKernelLog } from '../kernel/klog.js';
-import { BrokenError, DaxrigError, messageOf } from '../errors.js';
-import { GiB, hex, parseSize } from '../units.js';
+import { BrokenError, DaxrigError, SystemError, messageOf } from '../errors.js';
+import * as native from '../native.js';
+import { GiB, hex, parseSize, roundDown, roundUp } from '../units.js';
 import { cacheRoot, cached, diskUsage, digestOf, evict } from './cache.js';
 import type { GuestImage } from './image.js';
-import { expectedPmem } from './layout.js';
+import { expectedPmem, ramRanges } from './layout.js';
 import { checkHostMemory, machineKey, ramFiles, type GuestConfig, type GuestFiles } from './qemu.js';
 import { Session, type GuestMessage } from './session.js';
 
@@ -178,6 +179,7 @@ async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Me
     await session.qmp.call('quit');
     await session.ended;
     fs.rmSync(files.events, { force: true });
+    if (sharedRam) dropInitrd(config, folder, session.console());
     const names = ['state', ...(sharedRam ? [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms].map(({ file }) => file) : [])];
     if (!sharedRam) for (const { file } of [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms]) fs.rmSync(path.join(folder, file), { force: true });
     const stamps = names.map((name) => {
@@ -187,6 +189,28 @@ async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Me
     return { facts, sharedRam, files: Object.fromEntries(stamps) };
   } finally {
     await session.close();
+  }
+}
+
+/**
+ * Punches the initramfs, which the kernel has unpacked and keeps reserved (retain_initrd), out of the RAM file: nobody
+ * reads it again, and a state is smaller by a fifth.
+ */
+function dropInitrd(config: GuestConfig, folder: string, console: string): void {
+  const match = /RAMDISK: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]/.exec(console);
+  const { ram } = ramFiles(config.layout);
+  if (!match || ram.length !== 1 || !/retain_initrd/.test(console)) return;
+  const start = roundUp(parseInt(match[1]!, 16), 4096);
+  const end = roundDown(parseInt(match[2]!, 16) + 1, 4096);
+  const low = ramRanges(config.layout.memory)[0]!;
+  if (end > low.end || end <= start) return; // only RAM below the PCI hole lies in the file as it does in the guest
+  const fd = fs.openSync(path.join(folder, ram[0]!.file), 'r+');
+  try {
+    native.fallocate(fd, 'punch-hole', start, end - start);
+  } catch (error) {
+    if (!(error instanceof SystemError && error.code === 'EOPNOTSUPP')) throw error; // then it stays larger
+  } finally {
+    fs.closeSync(fd);
   }
 }
 

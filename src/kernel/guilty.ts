@@ -27,7 +27,7 @@ const HELPER = table({
     'panic', 'vpanic', 'nmi_panic', '__warn\\w*', 'warn_slowpath\\w*', 'report_bug\\w*', '__report_bug', 'fixup_bug\\w*', 'handle_bug', 'oops_\\w+', 'die', '__die\\w*', 'die_\\w+', 'no_context', 'bug_handler',
     'page_fault_oops', 'kernelmode_fixup_or_oops', '_{0,2}bad_area\\w*', 'bad_area\\w*', 'do_trap\\w*', 'do_error_trap\\w*', '__ubsan_\\w+', 'ubsan_\\w+', 'handle_overflow', 'val_to_string',
     '__stack_chk_fail', '__fortify_\\w+', 'fortify_\\w+', 'brk_handler', 'call_break_hook', 'do_debug_exception', 'assfail', 'asswarn', 'x?fs_assert\\w*', 'usercopy_\\w+', '__check_(?:object_size|heap_object)', 'check_(?:stack_object|heap_object|page_span)',
-    'add_taint', 'watchdog_timer_fn', 'watchdog_overflow_callback', 'rust_\\w*panic\\w*', 'rust_begin_unwind', '_R\\w*(?:panicking|rust_begin_unwind)\\w*', 'sysrq_handle_\\w+',
+    'add_taint', 'watchdog_timer_fn', 'watchdog_overflow_callback', 'rust_\\w*panic\\w*', 'rust_begin_unwind', '_R\\w*(?:panicking|rust_begin_unwind)\\w*',
   ],
   'fault and interrupt entry': [
     '(?:asm_|async_|trace_|__)?(?:do_)?(?:exc_)?page_fault', 'asm_\\w+', 'exc_\\w+', 'async_page_fault', 'do_user_addr_fault', 'do_kern_addr_fault', 'do_kernel_fault', 'do_translation_fault', 'do_mem_abort', 'do_alignment_fault', 'do_bad',
@@ -37,7 +37,7 @@ const HELPER = table({
     'data_access_\\w+', 'instruction_access_\\w+', 'handle_page_fault', 'program_check_\\w+', 'do_bad_\\w+', 'hash__do_page_fault', '___do_page_fault', 'pgm_check_handler', '__do_pgm_check', 'ret_from_exception', 'handle_exception', '_save_context', 'bad_page_fault\\w*',
   ],
   'copy and compare': [
-    '(?:__)?mem(?:cpy|set|move|cmp|chr|scan|dup\\w*)(?:_\\w+)?', '_{0,2}(?:pi_)?mem\\w+', 'str(?:len|nlen|cmp|ncmp|cpy|ncpy|lcpy|scpy|cat|lcat|ncat|str|nstr|chr|rchr|sep|dup|ndup|spn|cspn)(?:_\\w+)?', 'sized_strscpy', 'kstrdup\\w*', 'kmemdup\\w*', 'read_word_at_a_time',
+    '_{0,3}(?:pi_)?mem(?:cpy|set|move|cmp|chr|scan|dup)(?:_\\w+)?', 'str(?:len|nlen|cmp|ncmp|cpy|ncpy|lcpy|scpy|cat|lcat|ncat|str|nstr|chr|rchr|sep|dup|ndup|spn|cspn)(?:_\\w+)?', 'sized_strscpy', 'kstrdup\\w*', 'kmemdup\\w*', 'read_word_at_a_time',
     '_?_?_?copy_(?:to|from|in|mc|user|page)\\w*', 'copy_(?:user|mc|page)_\\w+', 'copyin', 'copyout\\w*', 'rep_movs\\w*', 'clear_page\\w*', '_{0,2}clear_user\\w*', 'clear_user\\w*', '_{0,2}(?:get|put)_user\\w*', 'mcsafe_handle_tail', '__memcpy_mcsafe', 'arch_(?:wb_cache_pmem|copy)\\w*', 'clean_cache_range', '__arch_copy_\\w+',
     'csum_partial\\w*', 'crc(?:32|16|64|_t10dif)\\w*', '__crc32\\w*', 'iov_iter_\\w+', '_copy_(?:to|from)_iter\\w*', 'hex_dump_to_buffer', 'print_hex_dump\\w*', '_{0,2}(?:read|write)_once\\w*',
   ],

@@ -251,6 +251,7 @@ export class KernelLog {
   /** What the words in a line call for; returns the header rule that it matches, if any. */
   #uses(line: Line, number: number, words: readonly number[], context: string): [Rule, RegExpExecArray] | undefined {
     const candidates: number[] = [];
+    let mapped = false;
     for (const word of words)
       for (const use of uses[word]!) {
         switch (use.use) {
@@ -258,7 +259,8 @@ export class KernelLog {
             candidates.push(...use.rules);
             break;
           case 'map':
-            if (this.#boots <= 1) this.#maps.line(line.text);
+            if (!mapped && this.#boots <= 1) this.#maps.line(line.text);
+            mapped = true;
             break;
           case 'milestone':
             this.#timeline.milestone(line, number);
@@ -307,9 +309,9 @@ export class KernelLog {
       if (this.#askedFor.has(context) || this.#background(line, number)) return;
     }
     if (open !== undefined) {
-      if (open.accepts(rule) && this.#samePlace(open, match)) {
+      if (open.accepts(rule) && !open.silentUntil(line) && this.#samePlace(open, match)) {
         open.absorb(rule, match, line, number);
-        if (rule.body === 'none') this.#close(context);
+        if (rule.closes === true) this.#close(context);
         return;
       }
       // panic_on_warn: the panic comes before the warning's own trace, which then follows it.
@@ -346,10 +348,11 @@ export class KernelLog {
     return line.time === undefined || last.time === undefined ? number - last.line < REST_LINES : line.time - last.time < REST_SECONDS;
   }
 
-  /** Steps of a memory failure belong together only for one page. */
+  /** Lines that continue a report name the same page and the same device, where they name one. */
   #samePlace(open: Report, match: RegExpExecArray): boolean {
-    const address = holesOf(match)['addr'];
-    return open.rule.kind !== 'memory-failure' || address === undefined || address === open.address;
+    const { addr, dev } = holesOf(match);
+    const same = (mine: string | undefined, its: string | undefined): boolean => mine === undefined || its === undefined || mine === its;
+    return same(dev, open.device) && (open.rule.kind !== 'memory-failure' || same(addr, open.address));
   }
 
   #cause(time: number | undefined): Finding | undefined {

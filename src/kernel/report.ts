@@ -91,7 +91,9 @@ export class Report {
   /** A further header line of the same report. */
   absorb(rule: Rule, match: RegExpExecArray, line: Line, number: number): void {
     const prelude = this.rule.prelude === true;
-    if (prelude) {
+    if (prelude && rule.id === 'cut-here') {
+      this.#corruption = undefined;
+    } else if (prelude) {
       // The announcing message keeps its title; what it announced says what it is.
       if (rule.prelude === true) this.title = rule.title;
       this.#corruption = undefined;
@@ -133,7 +135,7 @@ export class Report {
 
   /** Takes a line that is no header. Returns false when the report is over and the line is not its own. */
   add(line: Line, number: number): boolean {
-    if (line.time !== undefined && this.#lastTime !== undefined && line.time - this.#lastTime > SILENCE) return false;
+    if (this.silentUntil(line)) return false;
     const item = line.user ? undefined : this.#body(line);
     if (item === undefined) {
       if (this.rule.body === 'none' || this.ended) return false;
@@ -324,6 +326,15 @@ export class Report {
   /** The page or address that the header names. */
   get address(): string | undefined {
     return this.#groups['addr'];
+  }
+
+  get device(): string | undefined {
+    return this.#groups['dev'];
+  }
+
+  /** So much time has passed that the line can be no part of this. */
+  silentUntil(line: Line): boolean {
+    return line.time !== undefined && this.#lastTime !== undefined && line.time - this.#lastTime > SILENCE;
   }
 
   /** Seen from outside: something of a body has come, so that a further header is a further report. */

@@ -47,6 +47,8 @@ export interface Rule {
   prelude?: true;
   /** This line sets the title of the report that it continues. */
   retitles?: true;
+  /** The report that it continues is over with it. */
+  closes?: true;
   /** A consequence of the report before, where there was one a moment ago. */
   consequence?: RegExp;
   informational?: true;
@@ -233,7 +235,7 @@ const BUGS: Rule[] = [
     { id: 'preemptible', words: ['in preemptible'], match: `BUG: using (?<what>[\\w]+)\\(\\) in preemptible(?: \\[[0-9a-f]+\\] code: {task}/{pid})?`, title: 'BUG: using {what}() in preemptible code in {func}' },
     { id: 'bad-page', words: ['BUG: Bad page'], match: `BUG: (?<what>Bad page (?:state|map|cache))(?: in process {task} +(?:pfn:{addr}|pte:))?`, title: 'BUG: {what}' },
     { id: 'bad-rss', words: ['BUG: Bad rss-counter', 'BUG: non-zero', 'Bad rss-counter'], match: `BUG: (?<what>Bad rss-counter state|non-zero \\w+ on freeing mm)`, title: 'BUG: {what}', body: 'none', expectsTrace: false, guilty: 'none' },
-    { id: 'slub', words: ['BUG '], match: `^BUG (?<cache>[\\w.:-]+) \\((?:Not tainted|Tainted: [^)]*|[A-Z ]+)\\): (?<what>.+)`, title: 'BUG: slab {what} in {func}', expectsTrace: false },
+    { id: 'slub', words: ['BUG '], match: `^BUG (?<cache>[\\w.:-]+) \\((?:Not tainted|Tainted: [^)]*|[A-Z ]+)\\): (?<what>.+)`, title: 'BUG: slab {what} in {func}', expectsTrace: false, partOf: ['kasan', 'kasan-free'] },
     { id: 'dentry-in-use', words: ['still in use', 'Busy inodes after unmount'], match: `(?:BUG: Dentry .* still in use|VFS: Busy inodes after unmount)`, title: 'VFS: still busy after unmount', expectsTrace: false },
     { id: 'leaked-lock', words: ['workqueue leaked'], match: `BUG: workqueue leaked (?:lock|atomic)`, title: 'BUG: workqueue leaked lock or atomic', expectsTrace: false },
     { id: 'memory-leak', words: ['BUG: memory leak', 'new suspected memory leaks'], match: `(?:BUG: memory leak|kmemleak: \\d+ new suspected memory leaks?)`, title: 'memory leak in {func}', expectsTrace: false },
@@ -281,13 +283,13 @@ const HANGS: Rule[] = [
 
 const PANICS: Rule[] = family('panic', { body: 'trace', guilty: 'trace', expectsTrace: false }, [
   { id: 'panic-stack', words: ['ernel panic'], match: `${START}Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: {func}`, title: 'kernel panic: stack is corrupted in {func}', guilty: 'header' },
-  { id: 'panic', words: ['ernel panic'], match: `(?:^|[^\\w\\[ -] ?)Kernel panic - not(?: syncing:? ?(?<what>.*))?`, title: 'kernel panic: {what}', consequence: CARRIED_OUT },
+  { id: 'panic', words: ['ernel panic'], match: `(?:^|[^\\w\\[ -] ?)Kernel panic - not(?: syncing:? ?(?<what>.*?)(?:[.!](?: .*)?)?$)?`, title: 'kernel panic: {what}', consequence: CARRIED_OUT },
 ]);
 
 const MEMORY: Rule[] = [
   ...family('oom', { body: 'free', guilty: 'none', expectsTrace: false }, [
     { id: 'oom-invoked', words: ['invoked oom-killer'], match: `^{task} invoked oom-killer: `, title: 'out of memory: OOM killer invoked' },
-    { id: 'oom-kill', words: ['ut of memory: Kill', 'ut of memory (', 'Memory cgroup out of memory'], match: `^(?:Memory cgroup out of memory|Out of memory)(?: \\([^)]*\\))?: Kill(?:ed)? process \\d+,? \\(?(?<killed>[^)]*)\\)?`, title: 'out of memory: OOM killer invoked', partOf: ['oom-invoked'], body: 'none' },
+    { id: 'oom-kill', words: ['ut of memory: Kill', 'ut of memory (', 'Memory cgroup out of memory'], match: `^(?:Memory cgroup out of memory|Out of memory)(?: \\([^)]*\\))?: Kill(?:ed)? process \\d+,? \\(?(?<killed>[^)]*)\\)?`, title: 'out of memory: OOM killer invoked', partOf: ['oom-invoked'], body: 'none', closes: true },
   ]),
   ...family('mce', { body: 'free', guilty: 'none', expectsTrace: false }, [
     { id: 'mce', words: ['[Hardware Error]', 'Machine check events logged', 'HARDWARE ERROR'], match: `^(?:\\{\\d+\\})?(?:mce: |MCE: |BERT: |EDAC .*?: |.*?: )?(?:\\{\\d+\\})?\\[Hardware Error\\]: (?<what>.*)|^(?:mce: )?Machine check events logged|^HARDWARE ERROR`, title: 'machine check', partOf: ['mce'] },
@@ -296,23 +298,23 @@ const MEMORY: Rule[] = [
     { id: 'nmi-unknown', words: ['NMI received for unknown reason'], match: `NMI received for unknown reason`, title: 'NMI for unknown reason', body: 'trace' },
   ]),
   ...family('memory-failure', { body: 'none', guilty: 'none', expectsTrace: false }, [
-    { id: 'memory-failure', words: ['Memory failure: ', 'MCE 0x'], match: `^(?:Memory failure: |MCE )0x{addr}: recovery action for (?<what>.*?): (?<action>Recovered|Failed|Ignored|Delayed)`, title: 'Memory failure: {what}: {action}', partOf: ['memory-failure-step'], retitles: true },
-    { id: 'memory-failure-step', words: ['Memory failure: ', 'MCE 0x'], match: `^(?:Memory failure: |MCE )0x{addr}: (?<what>.*)`, title: 'Memory failure: {what}', partOf: ['memory-failure-step'], body: 'free' },
+    { id: 'memory-failure', words: ['Memory failure: ', 'MCE 0x'], match: `^(?:Memory failure: |MCE )0x{addr}: recovery action for (?<what>.*?): (?<action>Recovered|Failed|Ignored|Delayed)`, title: 'Memory failure: {what}: {action}', partOf: ['memory-failure-step'], retitles: true, closes: true },
+    { id: 'memory-failure-step', words: ['Memory failure: ', 'MCE 0x'], match: `^(?:Memory failure: |MCE )0x{addr}: (?:(?<what>Sending SIGBUS) to {task}:{pid} due to|(?<what2>Killing) {task}:{pid} due to|(?<what3>.*))`, title: 'Memory failure: {what}', partOf: ['memory-failure-step'], body: 'free' },
     { id: 'soft-offline', words: ['soft offline', 'Soft offlin', 'soft_offline'], match: `^(?:Memory failure: )?soft[_ ]offline: (?:0x{addr}: )?(?<what>.*)`, title: 'soft offline: {what}' },
-    { id: 'media-error', words: ['I/O error', 'critical medium error', 'medium error'], match: `(?:[Bb]uffer I/O error on dev(?:ice)? {dev},|(?:I/O|critical medium|medium) error, dev {dev},? sector)`, title: 'I/O error on {device}' },
+    { id: 'media-error', words: ['I/O error', 'critical medium error', 'medium error'], match: `(?:[Bb]uffer I/O error on dev(?:ice)? (?<dev>(?:pmem|dm-)[\\w.]+),|(?:I/O|critical medium|medium) error, dev (?<dev2>(?:pmem|dm-)[\\w.]+),? sector)`, title: 'I/O error on {device}' },
     { id: 'badblock', words: ['bad block', 'badblock', 'poison'], match: `^(?:nd_pmem|nd_region|nfit|ACPI NFIT|nvdimm|libnvdimm|dax_pmem|nd_bus|cxl\\w*)\\b.*(?:bad ?block|poison)`, title: 'nvdimm: media error reported' },
   ]),
 ];
 
 const DAX: Rule[] = [
   ...family('dax-off', LINE, [
-    { id: 'dax-unsupported', words: ['DAX unsupported', 'Turning off DAX', 'urning off DAX', 'does not support dax', 'does not support DAX', 'unsupported blocksize for dax', 'DAX disabled', 'dax disabled', 'Disabling DAX', 'disabling DAX', 'disabling dax'], match: `^(?:(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\))?: )?.*?(?:DAX unsupported|[Tt]urning off DAX|does not support (?:dax|DAX)|unsupported blocksize for dax|(?:dax|DAX) disabled|[Dd]isabling (?:dax|DAX))`, title: 'DAX turned off: {fs}', partOf: ['dax-core'] },
+    { id: 'dax-unsupported', words: ['DAX unsupported', 'Turning off DAX', 'urning off DAX', 'does not support dax', 'does not support DAX', 'unsupported blocksize for dax', 'DAX disabled', 'dax disabled', 'Disabling DAX', 'disabling DAX', 'disabling dax'], match: `^(?:(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\)| {dev})?: )?.*?(?:DAX unsupported|[Tt]urning off DAX|does not support (?:dax|DAX)|unsupported blocksize for dax|(?:dax|DAX) disabled|[Dd]isabling (?:dax|DAX))`, title: 'DAX turned off: {fs}', partOf: ['dax-core'] },
     { id: 'dax-conflict', words: ["can't mount with dax", "can't mount with both", 'DAX and reflink', 'DAX is incompatible', 'dax is incompatible', "can't support DAX", "Cannot enable DAX", 'dax option not supported', 'DAX cannot be', 'DAX and', 'and DAX'], match: `^(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\))?: .*(?:can't mount with (?:both )?(?:dax|data=journal.*dax)|DAX and reflink cannot|[Dd][Aa][Xx] is incompatible|can't support DAX|Cannot enable DAX|dax option not supported|DAX cannot be)`, title: 'DAX refused: {fs}' },
     { id: 'dax-core', words: ['dax access failed', 'partition for dax', 'dax support not enabled', 'support dax', 'bdev for dax', 'blocksize for dax', 'dax page-cache'], match: `^(?:dax: )?(?<dev>pmem[\\w.]*|namespace[\\d.]+)(?: \\([^)]*\\))?: error: .*dax`, title: 'DAX refused by {device}' },
     { id: 'no-zone-device', words: ['ZONE_DEVICE'], match: `^(?:nd_\\w+|dax\\w*|pmem\\w*|device-mapper|XFS|EXT[24]-fs)\\b.*ZONE_DEVICE`, title: 'DAX turned off: no ZONE_DEVICE' },
   ]),
   ...family('warning', LINE, [
-    { id: 'nvdimm-probe', words: ['probe with driver', 'robe of ', 'probe failed', 'failed with error'], match: `^(?<driver>nd_\\w+|dax_\\w+|device_dax|kmem|dax|nfit|acpi NFIT|nvdimm|cxl\\w*|virtio_pmem|e820_pmem|ndtest|nfit_test)\\b(?: {dev})?: probe (?:with driver \\S+ |of \\S+ )?failed with error (?<errno>-\\d+)`, title: '{driver}: probe failed' },
+    { id: 'nvdimm-probe', words: ['probe with driver', 'robe of ', 'probe failed', 'failed with error'], match: `^(?<driver>nd_\\w+|dax_\\w+|device_dax|kmem|dax|nfit|acpi NFIT|nvdimm|cxl\\w*|virtio_pmem|e820_pmem|ndtest|nfit_test)\\b(?: {dev})?: probe (?:with driver \\S+ |of {dev} )?failed with error (?<errno>-\\d+)`, title: '{driver}: probe failed' },
     {
       id: 'nvdimm-failure',
       words: ['nd_pmem ', 'nd_region ', 'nd_bus ', 'nd_btt ', 'nd_blk ', 'nd_dax', 'nd_pfn', 'dax_pmem ', 'device_dax ', 'kmem dax', 'dax dax', 'nvdimm ', 'libnvdimm', 'e820_pmem', 'virtio_pmem '],

@@ -9,8 +9,8 @@ export const STALL_FLOOR = 3;
 export const STALL_RATIO = 10;
 /** Share of a boot's lines that set its rhythm; the rest are its slow steps. */
 const RHYTHM_QUANTILE = 0.95;
-/** A log that starts later than this is no boot. */
-const BOOT_STARTS_BEFORE = 120;
+/** A log without the boot's first line is a piece of a boot only when it starts this early. */
+const BOOT_STARTS_BEFORE = 20;
 /** Kept candidates; a boot with more pauses is slow, not stalled. */
 const CANDIDATES = 16;
 const MAX_TEXT = 300;
@@ -38,6 +38,10 @@ export const MILESTONES: readonly MilestoneRule[] = [
 
 /** User space's own first words, where the kernel has none (before 4.20) or they are lost. */
 const USER_SPACE = /^(?:systemd\[1\]|init:|Run \S+ as init process|Welcome to |dracut|random: \S+: uninitialized urandom read|udevd?\[|\S+ login:)/;
+
+/** Lines of a kernel that has not come to user space yet. */
+const BOOTING =
+  /^(?:brd: |loop: |clocksource: |tsc: |NET: Registered|Serial: 8250|virtio[_-]\w+ |e1000|i8042|rtc_cmos|scsi host|usbcore|pci |pci_bus |PCI|ACPI|pnp|io scheduler|Key type|registered taskstats|Loading compiled-in|md: |IPv6|zswap|smp: |smpboot|x86: |devtmpfs|workingset|Freeing |Trying to unpack|VFS: |Run \S+ as init|tun: |Btrfs loaded|raid6: |HugeTLB|SCSI subsystem|libata|AMD-Vi|DMAR|iommu|microcode|TCP|UDP|audit: initializing|Initialise system|zbud|fuse: init|sched_clock|Unpacking)/;
 
 /** Lines that announce a wait of their own; a pause behind them is no fault. */
 const ANNOUNCED: readonly [RegExp, string][] = [
@@ -133,7 +137,7 @@ export class Timeline {
     if (time === undefined) return;
     if (this.#firstTime === undefined) {
       this.#firstTime = time;
-      if (!line.wall && time > BOOT_STARTS_BEFORE) {
+      if (!this.#started && (line.wall || time > BOOT_STARTS_BEFORE)) {
         this.#booting = false;
         return;
       }
@@ -173,6 +177,8 @@ export class Timeline {
     const bin = Math.max(0, Math.min(79, Math.round(2 * Math.log2(seconds * 1e6))));
     this.#histogram[bin] = this.#histogram[bin]! + 1;
     if (seconds < STALL_FLOOR) return;
+    // In a piece of a log only lines that a booting kernel alone prints show that it still boots.
+    if (!this.#started && !BOOTING.test(text)) return;
     this.#gaps.push({
       seconds,
       before: last.text.slice(0, MAX_TEXT),

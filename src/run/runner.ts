@@ -6,6 +6,7 @@ import type { PlannedInstance } from './plan.js';
 import type { Target, TargetResult } from './target.js';
 import type { RunDirectory } from '../store/rundir.js';
 import { messageOf } from '../errors.js';
+import { applyKnownIssues } from './known-issues.js';
 
 export const RUN_SCHEMA = 'daxrig-run-1';
 
@@ -89,7 +90,7 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
         result = notRun('broken', messageOf(error), target.kernel);
         if (process.env.DAXRIG_DEBUG === '1' && error instanceof Error && error.stack) result.detail = error.stack;
       }
-      record(index, { ...common, ...result });
+      record(index, { ...common, ...applyKnownIssues(common.workload, target.kernel, result) });
     }
   };
   await Promise.all(Array.from({ length: Math.min(options.jobs, items.length) }, worker));

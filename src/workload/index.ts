@@ -7,6 +7,7 @@ import devdaxVerify from './devdax/verify.js';
 import fsdaxDaxActive from './fsdax/dax-active.js';
 import fsdaxDirectIo from './fsdax/direct-io.js';
 import fsdaxMapSync from './fsdax/map-sync.js';
+import fsdaxPoisonTail from './fsdax/poison-tail.js';
 import fsdaxPoison from './fsdax/poison.js';
 import fsdaxRemap from './fsdax/remap.js';
 import kpageflagsWalk from './kpageflags/walk.js';
@@ -18,6 +19,7 @@ export const workloads: readonly Workload[] = [
   fsdaxRemap,
   fsdaxMapSync,
   fsdaxPoison,
+  fsdaxPoisonTail,
   devdaxVerify,
   devdaxDirectIo,
   devdaxRemap,

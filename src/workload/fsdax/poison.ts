@@ -29,14 +29,16 @@ export default defineWorkload({
     }
     ctx.step('4 KiB page');
     {
-      // An address that is no multiple of 2 MiB away from the file offset cannot be mapped by a huge page.
-      using mapping = mapFile(ctx, file, { align: PMD, alignSkew: PAGE });
+      // A file that no huge fault has met, at an address that none can serve: its DAX entries are of 4 KiB.
+      const small = hugeFile(ctx, 2 * PMD, 'small');
+      fs.writeSync(small.fd, patternBytes(small.length, old), 0, small.length, small.offset);
+      using mapping = mapFile(ctx, small, { align: PMD, alignSkew: PAGE });
       const at = PMD + 5 * PAGE;
       mapping.touch({ offset: at, count: 1, stride: PAGE, access: 'rmw' });
       proveLevel(ctx, ctx.fsdax, mapping, at, 'pte', '4 KiB page');
       await poisonOnce(ctx, mapping, at, 12, 'a 4 KiB page');
       neighbours(ctx, mapping, at);
-      repair(ctx, file, mapping, at);
+      repair(ctx, small, mapping, at);
     }
   },
 });

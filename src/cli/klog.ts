@@ -1,0 +1,142 @@
+// daxrig klog: what a kernel log says.
+import { createReadStream } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { constants, createGunzip } from 'node:zlib';
+import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
+import { codeOf, messageOf, UsageError } from '../errors.js';
+import { FINDING_KINDS, isComplaint, KernelLog, type Finding, type FindingKind, type KernelReport } from '../kernel/klog.js';
+import { formatSeconds } from '../units.js';
+
+const GZIP = Buffer.from([0x1f, 0x8b]);
+
+const builder = (yargs: Argv) =>
+  yargs
+    .positional('file', { type: 'string', demandOption: true, describe: 'dmesg, journalctl, serial console or mail text, also gzipped; - for stdin' })
+    .option('expect', { choices: FINDING_KINDS, array: true, default: [] as FindingKind[], describe: 'kinds that were provoked and so are no complaint' })
+    .option('excerpt', { type: 'number', default: 12, describe: 'lines shown of each report; 0 for none' })
+    .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })
+    .example('dmesg | $0 klog -', 'this machine')
+    .example('$0 klog console.log.gz --json', 'findings, stalls and memory maps as data')
+    .example('$0 klog dmesg.txt --expect memory-failure', 'after poison was injected');
+
+type KlogArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
+
+async function handler({ file, expect, excerpt, json }: KlogArguments): Promise<void> {
+  if (!Number.isInteger(excerpt) || excerpt < 0) throw new UsageError(`--excerpt ${excerpt}: write a number of lines, 0 or more`);
+  const report = await readLog(file);
+  process.stdout.write(json ? `${JSON.stringify(report, null, 1)}\n` : summary(report, expect, excerpt));
+  process.exitCode = report.findings.some((finding) => isComplaint(finding, expect)) ? 1 : 0;
+}
+
+/** Reads a log in one pass, unpacking gzip where the first bytes say so. */
+async function readLog(file: string): Promise<KernelReport> {
+  const log = new KernelLog();
+  const source: Readable = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
+  try {
+    for await (const chunk of await unpacked(source)) log.push(chunk as Uint8Array);
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    const code = codeOf(error);
+    if (code === 'ENOENT') throw new UsageError(`klog: ${file}: no such file`, { cause: error });
+    if (code === 'EISDIR') throw new UsageError(`klog: ${file}: is a folder; name a log file, or - for stdin`, { cause: error });
+    throw new UsageError(`klog: ${file}: cannot be read (${code ?? messageOf(error)})`, { cause: error });
+  }
+  return log.end();
+}
+
+async function unpacked(source: Readable): Promise<AsyncIterable<unknown>> {
+  const chunks = source[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const head: Buffer[] = [];
+  let length = 0;
+  while (length < GZIP.length) {
+    const { value, done } = await chunks.next();
+    if (done === true) break;
+    head.push(Buffer.from(value));
+    length += value.length;
+  }
+  const rest = (async function* () {
+    yield* head;
+    for (;;) {
+      const { value, done } = await chunks.next();
+      if (done === true) return;
+      yield value;
+    }
+  })();
+  if (!Buffer.concat(head).subarray(0, 2).equals(GZIP)) return rest;
+  return gunzipped(rest);
+}
+
+/** A log that a crash cut off is worth what is there, so a missing end of the gzip stream is no error. */
+async function* gunzipped(packed: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const gunzip = createGunzip({ finishFlush: constants.Z_SYNC_FLUSH });
+  const feeding = (async () => {
+    for await (const chunk of packed) if (!gunzip.write(chunk)) await new Promise((resolve) => gunzip.once('drain', resolve));
+    gunzip.end();
+  })();
+  feeding.catch((error: unknown) => gunzip.destroy(error as Error));
+  yield* gunzip as AsyncIterable<Buffer>;
+  await feeding;
+}
+
+const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
+
+function summary(report: KernelReport, expected: readonly FindingKind[], excerptLines: number): string {
+  const complaints = report.findings.filter((finding) => isComplaint(finding, expected));
+  const others = report.findings.length - complaints.length;
+  const parts = [
+    `${complaints.length === 0 ? 'no complaint' : plural(complaints.length, 'complaint')}${others > 0 ? ` and ${plural(others, 'further finding')}` : ''}${report.omitted > 0 ? ` (${report.omitted} more of the same not shown)` : ''} in ${plural(report.lines, 'line')}`,
+    ...(report.release === undefined ? [] : [`kernel ${report.release}`]),
+    ...(report.boot === undefined ? [] : [bootText(report.boot)]),
+  ];
+  const out = [parts.join(', '), ''];
+  for (const [index, finding] of report.findings.entries()) out.push(...findingText(index, finding, !isComplaint(finding, expected), excerptLines));
+  for (const stall of report.stalls)
+    out.push(
+      `stall of ${formatSeconds(stall.seconds)}${stall.subsystem === undefined ? '' : `, ${stall.subsystem} was last heard of`}${stall.explained === undefined ? '' : ` (${stall.explained})`}`,
+      `    ${stall.beforeTime.toFixed(6)}  ${stall.before}`,
+      `    ${stall.afterTime.toFixed(6)}  ${stall.after}`,
+      '',
+    );
+  out.push(...mapText(report));
+  if (report.taint.flags.length > 0) out.push(`tainted: ${report.taint.flags.join(' ')}`);
+  return `${out.join('\n').trimEnd()}\n`;
+}
+
+function bootText(boot: NonNullable<KernelReport['boot']>): string {
+  const at = boot.seconds === undefined ? '' : ` at ${formatSeconds(boot.seconds)}`;
+  return { 'user-space': 'reached user space', died: `died${at} before user space`, unfinished: `shows user space nowhere (last line${at})` }[boot.outcome];
+}
+
+function findingText(index: number, finding: Finding, expected: boolean, excerptLines: number): string[] {
+  const facts = [
+    `line ${finding.line}`,
+    ...(finding.time === undefined ? [] : [`at ${finding.time.toFixed(6)} s`]),
+    ...(finding.task === undefined ? [] : [`task ${finding.task}${finding.pid === undefined ? '' : ` (pid ${finding.pid})`}`]),
+    ...(finding.address === undefined ? [] : [`address ${finding.address}`]),
+    ...(finding.device === undefined ? [] : [finding.device]),
+    ...(finding.message === undefined ? [] : [finding.message]),
+    ...(finding.follows === undefined ? [] : [`follows ${finding.follows + 1}`]),
+    ...(finding.repeats === undefined ? [] : [`${plural(finding.repeats, 'more')} like it`]),
+    ...(finding.corruption === undefined ? [] : [`corrupted: ${finding.corruption}`]),
+  ];
+  const lines = finding.excerpt.split('\n');
+  const shown = lines.slice(0, excerptLines).map((line) => `    | ${line}`);
+  if (excerptLines > 0 && lines.length > excerptLines) shown.push(`    | ... ${plural(lines.length - excerptLines, 'line')} more`);
+  return [`${index + 1}. ${finding.kind}${expected ? ' (no complaint)' : ''}: ${finding.title}`, `    ${facts.join(', ')}`, ...shown, ''];
+}
+
+function mapText({ e820, nodes, pmem }: KernelReport): string[] {
+  const out: string[] = [];
+  for (const [name, map] of [['BIOS-provided', e820.bios], ['user-defined', e820.user]] as const)
+    if (map.length > 0) out.push(`${name} e820 map:`, ...map.map(({ start, end, type }) => `    ${start}-${end} ${type}`));
+  if (nodes.length > 0) out.push('node ranges:', ...nodes.map(({ node, start, end }) => `    node ${node}: ${start}-${end}`));
+  if (pmem.length > 0) out.push('persistent memory:', ...pmem.map(({ start, end, source }) => `    ${start}-${end} (${source})`));
+  return out;
+}
+
+export const command: CommandModule<object, KlogArguments> = {
+  command: 'klog <file>',
+  describe: 'what a kernel log says: oopses, warnings, stalls, lost DAX, memory maps',
+  builder: builder as unknown as (yargs: Argv) => Argv<KlogArguments>,
+  handler,
+};
