@@ -55,7 +55,7 @@ type WordUse =
 /** Words of facts that are kept but are no findings. */
 const FACTS = ['Linux version ', 'ommand line: ', 'DMI: ', 'Tainted: '];
 /** journalctl prints messages with odd bytes as arrays of numbers, in which no word can be found. */
-const ARRAY_MESSAGES = ['"MESSAGE":[', '"MESSAGE" : ['];
+const ARRAY_MESSAGES = ['"MESSAGE":[', '"MESSAGE": [', '"MESSAGE" : ['];
 
 const { matcher, uses } = compile();
 /** Words that may begin a report. */
@@ -100,8 +100,8 @@ export class KernelLog {
   #open = new Map<string, Report>();
   #askedFor = new Map<string, number>();
   #findings: Finding[] = [];
-  /** The last report whose end was not seen: pieces of a trace soon after it are its rest. */
-  #lastTraced: { line: number; time: number | undefined } | undefined;
+  /** The last report with a trace: pieces of one soon after it are its rest. */
+  #lastTraced: { line: number; time: number | undefined; ended: boolean } | undefined;
   /** Panics printed inside a report that is still open. */
   #panics: [Report, Report][] = [];
   #follows = new Map<Finding, Finding>();
@@ -112,6 +112,8 @@ export class KernelLog {
   #timeline = new Timeline();
   #maps = new MemoryMaps();
   #boots = 0;
+  /** Where the last boot begins. */
+  #bootLine = 0;
   #facts: Pick<KernelReport, 'release' | 'version' | 'cmdline' | 'machine'> = {};
   #taint = { flags: new Set<string>(), lines: [] as string[] };
 
@@ -190,6 +192,8 @@ export class KernelLog {
   }
 
   #raw(raw: string, words: readonly number[]): void {
+    // "\r\n" gives an empty line that is none.
+    if (raw === '') return;
     const line = parseLine(raw);
     if (line.text.length > MAX_TEXT) line.text = line.text.slice(0, MAX_TEXT);
     if (line.stamped) {
@@ -306,7 +310,7 @@ export class KernelLog {
         if (!open.add(line, number)) this.#close(context);
         return;
       }
-      if (this.#askedFor.has(context) || this.#background(line, number)) return;
+      if (this.#askedFor.has(context) || this.#background(line, number, match[0])) return;
     }
     if (open !== undefined) {
       if (open.accepts(rule) && !open.silentUntil(line) && this.#samePlace(open, match)) {
@@ -341,10 +345,11 @@ export class KernelLog {
   }
 
   /** A trace that belongs to a report without being its own: another CPU's state, or the rest of a report already closed. */
-  #background(line: Line, number: number): boolean {
+  #background(line: Line, number: number, piece: string): boolean {
     for (const report of this.#open.values()) if (report.rule.guilty === 'interrupted' || report.rule.guilty === 'blocked') return true;
     const last = this.#lastTraced;
-    if (last === undefined) return false;
+    // Behind its end a report may still repeat the program counter and the registers, but has no further trace.
+    if (last === undefined || (last.ended && !piece.includes('RIP'))) return false;
     return line.time === undefined || last.time === undefined ? number - last.line < REST_LINES : line.time - last.time < REST_SECONDS;
   }
 
@@ -387,7 +392,7 @@ export class KernelLog {
     // In a log with time stamps, words without one are somebody's text unless a report follows them.
     if (!report.stamped && this.#stampedLines > 3 && !report.sawBody) return undefined;
     const finding = report.finish();
-    if (report.rule.kind === 'panic' || (report.rule.expectsTrace && !report.ended)) this.#lastTraced = { line: finding.endLine, time: finding.time };
+    if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
     const known = this.#seen.get(finding.title);
     // The same report at the same instant is a replay: dmesg typed on the console, or printk catching up.
     if (finding.time !== undefined && known?.some((other) => other.time === finding.time && other.header === finding.header) === true) return undefined;
@@ -409,6 +414,7 @@ export class KernelLog {
     const version = /^Linux version (\S+) (.*)/.exec(line.text);
     if (version !== null) {
       this.#boots++;
+      this.#bootLine = this.#number;
       if (this.#boots > 1) {
         for (const report of this.#open.values()) report.cut('the machine restarted inside the report');
         this.#closeAll();
@@ -462,7 +468,7 @@ export class KernelLog {
     const seconds = this.#timeline.lastTime;
     const time = seconds === undefined ? {} : { seconds };
     if (this.#timeline.reachedUserSpace) return { outcome: 'user-space', ...time };
-    const fatal = findings.findIndex((finding) => isComplaint(finding) && finding.kind !== 'warning' && finding.kind !== 'boot-stall');
+    const fatal = findings.findIndex((finding) => finding.line >= this.#bootLine && isComplaint(finding) && finding.kind !== 'warning' && finding.kind !== 'boot-stall');
     return fatal < 0 ? { outcome: 'unfinished', ...time } : { outcome: 'died', finding: fatal, ...time };
   }
 }

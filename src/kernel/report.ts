@@ -126,7 +126,7 @@ export class Report {
   /** True while an equal wording of `rule` may still be this very report. */
   accepts(rule: Rule): boolean {
     if (this.ended) return false;
-    if (this.rule.prelude === true && !this.#sawBody) return rule.prelude === true || (rule.expectsTrace && rule.id !== 'orphan');
+    if (this.rule.prelude === true && !this.sawTrace) return rule.prelude === true || (rule.expectsTrace && rule.id !== 'orphan');
     if (rule.continuesFault === true && this.rule.expectsTrace && !this.sawTrace) return true;
     // The message of a WARN may also come after its header.
     if (rule.prelude === true && rule.id !== 'cut-here' && this.rule.kind === 'warning') return !this.sawTrace;
