@@ -8,7 +8,7 @@ const SYSCALL_ENTRY = /^(?:SyS_|SYSC_|__(?:x64|ia32|arm64|s390x?|riscv|se|do|pow
 
 /** A function's name as it is in the source, the same for every kernel built from it. */
 export function sourceName(symbol: string): string {
-  return symbol.replace(CLONE, '').replace(SYSCALL_ENTRY, 'sys_');
+  return symbol.replace(/^\./, '').replace(CLONE, '').replace(SYSCALL_ENTRY, 'sys_');
 }
 
 function table(groups: Record<string, readonly string[]>): RegExp {
@@ -19,7 +19,7 @@ function table(groups: Record<string, readonly string[]>): RegExp {
 const HELPER = table({
   'print the report': [
     'dump_stack(?:_lvl|_print_info)?', '__dump_stack', 'show_stack(?:_log_lvl)?', 'show_regs(?:_print_info)?', 'show_trace\\w*', 'walk_stackframe',
-    'dump_backtrace', 'dump_page(?:_badflags)?', '_?_?v?printk\\w*', '_printk', 'va_format', '(?:v|vs|sc|vsc|s)n?printf', 'kv?asprintf\\w*',
+    'dump_backtrace\\w*', 'dump_page(?:_badflags)?', '_?_?v?printk\\w*', '_printk', 'va_format', '(?:v|vs|sc|vsc|s)n?printf', 'kv?asprintf\\w*',
     'pointer', 'string(?:_nocheck)?', '_?dev_(?:emerg|alert|crit|err|warn|notice|info|printk\\w*)', 'print_(?:report|address_description|unlock\\w*|usage_bug\\w*|circular_bug|trace_\\w+|tainted)',
     'arch_stack_walk', 'stack_trace_\\w+', 'save_stack\\w*', 'unwind_\\w+', 'profile_pc',
   ],

@@ -70,6 +70,7 @@ export class Report {
   #workqueue: string | undefined;
   #corruption: string | undefined;
   #follows: Finding | undefined;
+  #carriedOut = false;
 
   constructor(rule: Rule, match: RegExpExecArray, line: Line, number: number, follows?: Finding) {
     this.rule = rule;
@@ -81,6 +82,7 @@ export class Report {
     this.stamped = line.stamped;
     this.#header = headerText(line.text, match);
     this.#follows = follows;
+    this.#carriedOut = follows !== undefined;
     this.#take(match);
     if (line.merged === true) this.#corruption = 'two messages in one line';
     if (rule.headless === true) this.#corruption = 'the header is lost';
@@ -307,7 +309,8 @@ export class Report {
   /** The guilty function, by the rule's way of telling. */
   #guilty(): { name: string; module?: string } | undefined {
     const { guilty } = this.rule;
-    if (guilty === 'none') return undefined;
+    // A panic that carries out what another report decided has no place of its own.
+    if (guilty === 'none' || this.#carriedOut) return undefined;
     const ordered: Frame[] = [];
     if (guilty === 'header' && this.#headerFunction !== undefined) ordered.push(bare(this.#headerFunction));
     if (this.#pc !== undefined && guilty !== 'blocked' && guilty !== 'trace') ordered.push(this.#pc);
@@ -349,6 +352,7 @@ export class Report {
 
   /** It is a consequence of something that the log does not show. */
   lost(): void {
+    this.#carriedOut = true;
     this.#corruption = 'what it is a consequence of is not in the log';
   }
 

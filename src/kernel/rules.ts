@@ -239,7 +239,7 @@ const BUGS: Rule[] = [
     { id: 'dentry-in-use', words: ['still in use', 'Busy inodes after unmount'], match: `(?:BUG: Dentry .* still in use|VFS: Busy inodes after unmount)`, title: 'VFS: still busy after unmount', expectsTrace: false },
     { id: 'leaked-lock', words: ['workqueue leaked'], match: `BUG: workqueue leaked (?:lock|atomic)`, title: 'BUG: workqueue leaked lock or atomic', expectsTrace: false },
     { id: 'memory-leak', words: ['BUG: memory leak', 'new suspected memory leaks'], match: `(?:BUG: memory leak|kmemleak: \\d+ new suspected memory leaks?)`, title: 'memory leak in {func}', expectsTrace: false },
-    { id: 'bug-other', words: ['BUG: '], match: `(?:^|[a-z0-9]: |[^\\w:. '"=-] ?)BUG: (?<what>[a-zA-Z].{3,})`, title: 'BUG: {what}', expectsTrace: false },
+    { id: 'bug-other', words: ['BUG: '], match: `^(?:[\\w.-]+: ){0,2}BUG: (?<what>[a-zA-Z].{3,})`, title: 'BUG: {what}', expectsTrace: false },
   ]),
 ];
 
@@ -292,7 +292,7 @@ const MEMORY: Rule[] = [
     { id: 'oom-kill', words: ['ut of memory: Kill', 'ut of memory (', 'Memory cgroup out of memory'], match: `^(?:Memory cgroup out of memory|Out of memory)(?: \\([^)]*\\))?: Kill(?:ed)? process \\d+,? \\(?(?<killed>[^)]*)\\)?`, title: 'out of memory: OOM killer invoked', partOf: ['oom-invoked'], body: 'none', closes: true },
   ]),
   ...family('mce', { body: 'free', guilty: 'none', expectsTrace: false }, [
-    { id: 'mce', words: ['[Hardware Error]', 'Machine check events logged', 'HARDWARE ERROR'], match: `^(?:\\{\\d+\\})?(?:mce: |MCE: |BERT: |EDAC .*?: |.*?: )?(?:\\{\\d+\\})?\\[Hardware Error\\]: (?<what>.*)|^(?:mce: )?Machine check events logged|^HARDWARE ERROR`, title: 'machine check', partOf: ['mce'] },
+    { id: 'mce', words: ['[Hardware Error]', 'Machine check events logged', 'HARDWARE ERROR', 'Machine Check Exception'], match: `^(?:\\{\\d+\\})?(?:mce: |MCE: |BERT: |EDAC .*?: |.*?: )?(?:\\{\\d+\\})?\\[Hardware Error\\]: (?<what>.*)|^(?:mce: )?Machine check events logged|^HARDWARE ERROR|^CPU \\d+: Machine Check Exception`, title: 'machine check', partOf: ['mce'] },
     { id: 'mce-memory', words: ['ncorrected hardware memory error', 'hardware memory corruption fault'], match: `(?:[Uu]ncorrected hardware memory error in user-access at {addr}|^MCE: Killing {task}:{pid} due to hardware memory corruption)`, title: 'machine check: uncorrected memory error', partOf: ['mce', 'mce-memory'] },
     { id: 'edac', words: ['EDAC '], match: `^EDAC \\S+: \\d+ (?<what>[CU]E) `, title: 'machine check: EDAC {what}', body: 'none' },
     { id: 'nmi-unknown', words: ['NMI received for unknown reason'], match: `NMI received for unknown reason`, title: 'NMI for unknown reason', body: 'trace' },

@@ -37,7 +37,9 @@ export const MILESTONES: readonly MilestoneRule[] = [
 ];
 
 /** User space's own first words, where the kernel has none (before 4.20) or they are lost. */
-const USER_SPACE = /^(?:systemd\[1\]|init:|Run \S+ as init process|Welcome to |dracut|random: \S+: uninitialized urandom read|udevd?\[|\S+ login:)/;
+const USER_SPACE = /^(?:systemd\[1\]|init:|Run \S+ as init process|Welcome to |dracut|random: \S+: uninitialized urandom read|udevd?\[|\S+ login:|SELinux: (?:initialized|policy)|audit: type=14|EXT4-fs \(\S+\): re-mounted)/;
+/** Where somebody left lines out: pauses there are none of the kernel's. */
+const LEFT_OUT = /^[[(<]?(?:\.{2,}|…|snip|-+8<-+)[\])>]?$/i;
 
 /** Lines of a kernel that has not come to user space yet. */
 const BOOTING =
@@ -134,7 +136,10 @@ export class Timeline {
       this.#endBoot(true);
       return;
     }
-    if (time === undefined) return;
+    if (time === undefined) {
+      if (LEFT_OUT.test(text.trim())) this.#started = false;
+      return;
+    }
     if (this.#firstTime === undefined) {
       this.#firstTime = time;
       if (!this.#started && (line.wall || time > BOOT_STARTS_BEFORE)) {
