@@ -106,25 +106,36 @@ function librariesOf(files: readonly string[]): string[] {
   return [...libraries].sort();
 }
 
-/** Production packages of node_modules that the program imports in a guest (headers and build tools left out). */
-function runtimePackages(): string[] {
-  const found = new Set<string>();
-  const visit = (name: string): void => {
-    if (found.has(name) || ['node-gyp', 'node-addon-api'].includes(name)) return;
-    const manifest = packageFolder(name);
-    if (manifest === undefined) throw new BrokenError(`node_modules/${name} is missing; run npm install in ${programRoot}`);
-    found.add(name);
-    const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(manifest, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
-    Object.keys(dependencies).forEach(visit);
+/** Dependencies that a guest has no use for: they build the addon on the host. */
+const HOST_ONLY = new Set(['node-gyp', 'node-addon-api']);
+
+/** Production packages that the program imports in a guest, by their place there, found as Node finds them. */
+function runtimePackages(): Map<string, string> {
+  const found = new Map<string, string>();
+  const visit = (folder: string): void => {
+    const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
+    for (const name of Object.keys(dependencies)) {
+      if (HOST_ONLY.has(name)) continue;
+      const from = findPackage(name, folder);
+      if (from === undefined) throw new BrokenError(`the npm package ${name} is missing; run npm install in ${programRoot}`);
+      // The last node_modules of its path is the one that the guest's copy stands in for.
+      const place = from.slice(from.indexOf('/node_modules/', from.startsWith(programRoot) ? programRoot.length : 0) + '/node_modules/'.length);
+      if (found.has(place)) continue;
+      found.set(place, from);
+      visit(from);
+    }
   };
-  const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(programRoot, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
-  Object.keys(dependencies).forEach(visit);
-  return [...found].sort();
+  visit(programRoot);
+  return found;
 }
 
-/** Where a dependency stands: below the program, or beside it when the program itself is installed as a package. */
-function packageFolder(name: string): string | undefined {
-  return [path.join(programRoot, 'node_modules', name), path.join(programRoot, '..', name)].find((folder) => fs.existsSync(path.join(folder, 'package.json')));
+/** The nearest node_modules above `from` that has the package. */
+function findPackage(name: string, from: string): string | undefined {
+  for (let folder = from; ; folder = path.dirname(folder)) {
+    const candidate = path.join(folder, 'node_modules', name);
+    if (fs.existsSync(path.join(candidate, 'package.json'))) return candidate;
+    if (folder === path.dirname(folder)) return undefined;
+  }
 }
 
 function* filesBelow(folder: string): Generator<string> {
@@ -162,8 +173,7 @@ function baseFiles(): { files: BaseFile[]; links: [name: string, target: string]
   for (const library of librariesOf(programs)) files.push({ name: library.slice(1), from: library });
   for (const config of ['/etc/mke2fs.conf', '/etc/ld.so.cache']) if (fs.existsSync(config)) files.push({ name: config.slice(1), from: config });
   for (const file of filesBelow(path.join(programRoot, 'dist'))) if (isRuntimeFile(file)) files.push({ name: `daxrig/dist/${path.relative(path.join(programRoot, 'dist'), file)}`, from: file });
-  for (const name of runtimePackages()) {
-    const folder = packageFolder(name)!;
+  for (const [name, folder] of runtimePackages()) {
     for (const file of filesBelow(folder)) if (isRuntimeFile(file)) files.push({ name: `daxrig/node_modules/${name}/${path.relative(folder, file)}`, from: file });
   }
   files.push({ name: 'daxrig/package.json', from: path.join(programRoot, 'package.json') }, { name: 'daxrig/build/Release/daxrig.node', from: addon });

@@ -229,7 +229,7 @@ function blockedFunction(text: string): string | undefined {
   const task = /task:(\S+)\s+state:D/.exec(text);
   if (!task) return undefined;
   const stack = [...text.slice(task.index).matchAll(/^\[[^\]]*\]\s+(?:\[[^\]]*\]\s+)?([\w.]+)\+0x/gm)].map((match) => match[1]!);
-  const named = stack.find((name) => !/^(__)?(schedule|schedule_\w+|io_schedule|rwsem_\w+|__mutex_lock.*|mutex_lock.*|wait_for_\w+|context_switch)/.test(name));
+  const named = stack.find((name) => !/^(__)?(schedule|schedule_\w+|io_schedule|rwsem_\w+|(__)?percpu_\w+|__mutex_lock.*|mutex_lock.*|wait_for_\w+|context_switch)/.test(name));
   return named === undefined ? task[1] : `${named} (${task[1]})`;
 }
 
