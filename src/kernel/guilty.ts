@@ -38,7 +38,7 @@ const HELPER = table({
   ],
   'copy and compare': [
     '_{0,3}(?:pi_)?mem(?:cpy|set|move|cmp|chr|scan|dup)(?:_\\w+)?', 'str(?:len|nlen|cmp|ncmp|cpy|ncpy|lcpy|scpy|cat|lcat|ncat|str|nstr|chr|rchr|sep|dup|ndup|spn|cspn)(?:_\\w+)?', 'sized_strscpy', 'kstrdup\\w*', 'kmemdup\\w*', 'read_word_at_a_time',
-    '_?_?_?copy_(?:to|from|in|mc|user|page)\\w*', 'copy_(?:user|mc|page)_\\w+', 'copyin', 'copyout\\w*', 'rep_movs\\w*', 'clear_page\\w*', '_{0,2}clear_user\\w*', 'clear_user\\w*', '_{0,2}(?:get|put)_user\\w*', 'mcsafe_handle_tail', '__memcpy_mcsafe', 'arch_(?:wb_cache_pmem|copy)\\w*', 'clean_cache_range', '__arch_copy_\\w+',
+    '_{0,3}copy_(?:to|from|in)_\\w+', '_{0,2}copy_(?:user|mc)(?:_\\w+)?', 'copy_(?:page|folio)(?:_(?:regs|rep|erms|mc|to_iter|from_iter))?', 'copyin', 'copyout\\w*', 'rep_movs\\w*', 'clear_page\\w*', '_{0,2}clear_user\\w*', 'clear_user\\w*', '_{0,2}(?:get|put)_user\\w*', 'mcsafe_handle_tail', '__memcpy_mcsafe', 'arch_(?:wb_cache_pmem|copy)\\w*', 'clean_cache_range', '__arch_copy_\\w+',
     'csum_partial\\w*', 'crc(?:32|16|64|_t10dif)\\w*', '__crc32\\w*', 'iov_iter_\\w+', '_copy_(?:to|from)_iter\\w*', 'hex_dump_to_buffer', 'print_hex_dump\\w*', '_{0,2}(?:read|write)_once\\w*',
   ],
   'lock': [

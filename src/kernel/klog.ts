@@ -94,6 +94,7 @@ export class KernelLog {
   #number = 1;
   #bytes = 0;
   #ended = false;
+  #endsLine = true;
 
   /** A line that may still be continued by an unstamped one (wrapped mail). */
   #held: { line: Line; number: number; words: readonly number[]; joins: number } | undefined;
@@ -127,6 +128,7 @@ export class KernelLog {
     if (this.#ended) throw new UsageError('kernel log: push() after end()');
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     this.#bytes += bytes.length;
+    if (bytes.length > 0) this.#endsLine = bytes.at(-1) === NEWLINE;
     const scanner = this.#scanner;
     const end = bytes.length;
     let start = 0;
@@ -452,7 +454,8 @@ export class KernelLog {
       taint: { flags: [...this.#taint.flags].sort(), lines: this.#taint.lines.slice(0, 50) },
       ...this.#facts,
       clock: this.#stampedLines === 0 ? 'none' : this.#wallLines * 2 > this.#stampedLines ? 'wall' : 'kernel',
-      lines: this.#number,
+      // The last line may lack its end.
+      lines: this.#number - (this.#endsLine ? 1 : 0),
       bytes: this.#bytes,
       boots: this.#boots,
       omitted: this.#omitted,
