@@ -25,6 +25,8 @@ export interface KernelLogOptions {
 const MAX_LINE = 8192;
 /** Longest text that patterns run over: the kernel's own lines are shorter. */
 const MAX_TEXT = 1024;
+/** Headers remembered to know a replay by. */
+const MAX_PRINTED = 10_000;
 /** Words remembered of one line. */
 const MAX_WORDS = 32;
 /** Contexts (caller ids) whose reports may be open at the same time. */
@@ -107,6 +109,8 @@ export class KernelLog {
   #panics: [Report, Report][] = [];
   #follows = new Map<Finding, Finding>();
   #seen = new Map<string, Finding[]>();
+  /** Headers of this boot with their times. */
+  #printed = new Set<string>();
   #omitted = 0;
   #stampedLines = 0;
   #wallLines = 0;
@@ -397,7 +401,11 @@ export class KernelLog {
     if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
     const known = this.#seen.get(finding.title);
     // The same report at the same instant is a replay: dmesg typed on the console, or printk catching up.
-    if (finding.time !== undefined && known?.some((other) => other.time === finding.time && other.header === finding.header) === true) return undefined;
+    if (finding.time !== undefined) {
+      const key = `${finding.time} ${finding.header}`;
+      if (this.#printed.has(key)) return undefined;
+      if (this.#printed.size < MAX_PRINTED) this.#printed.add(key);
+    }
     if (this.#findings.length >= this.#maxFindings || (known !== undefined && known.length >= this.#maxRepeats)) {
       this.#omitted++;
       const first = known?.[0];
@@ -421,6 +429,7 @@ export class KernelLog {
         for (const report of this.#open.values()) report.cut('the machine restarted inside the report');
         this.#closeAll();
         this.#timeline.restart();
+        this.#printed.clear();
       }
       this.#facts.release ??= version[1]!;
       this.#facts.version ??= line.text;
