@@ -81,6 +81,6 @@ describe('replays', () => {
   it('are dropped within a boot, not between two', () => {
     expect(parseKernelLog(OOPS + OOPS).findings).toHaveLength(1);
     const boot = '[    0.000000] Linux version 4.16.0 (x@y) #1 SMP\n';
-    expect(parseKernelLog(boot + OOPS + boot + OOPS).findings).toHaveLength(2);
+    expect(parseKernelLog(boot + OOPS + boot + OOPS).findings.filter(({ kind }) => kind === 'null-deref')).toHaveLength(2);
   });
 });
