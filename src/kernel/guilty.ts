@@ -2,13 +2,13 @@
 // locks, reports, allocates, waits); naming it would give one title to many faults and many titles to one.
 
 /** Compiler-made clones carry the name of the function they were made from. */
-const CLONE = /\.(?:isra|constprop|part|cold|llvm|lto_priv|warm|text|unlikely)\b.*$/;
+const CLONE = /(?:_noprof)?\.(?:isra|constprop|part|cold|llvm|lto_priv|warm|text|unlikely)\b.*$/;
 /** Entry points of one system call, as kernels of different ages name them. */
 const SYSCALL_ENTRY = /^(?:SyS_|SYSC_|__(?:x64|ia32|arm64|s390x?|riscv|se|do|powerpc)_sys_)/;
 
 /** A function's name as it is in the source, the same for every kernel built from it. */
 export function sourceName(symbol: string): string {
-  return symbol.replace(/^\./, '').replace(CLONE, '').replace(SYSCALL_ENTRY, 'sys_');
+  return symbol.replace(/^\./, '').replace(CLONE, '').replace(/_noprof$/, '').replace(SYSCALL_ENTRY, 'sys_');
 }
 
 function table(groups: Record<string, readonly string[]>): RegExp {
@@ -52,7 +52,7 @@ const HELPER = table({
     'bad_page', 'free_pages_check\\w*', 'check_new_page\\w*', 'page_ref_\\w+', '(?:test|set|clear|change)_(?:and_\\w+_)?bit\\w*', 'find_(?:next|first)_\\w*bit\\w*', '_find_(?:next|first)_\\w*bit\\w*', 'xa[s_]_?(?:load|find|start|store|next|descend|reload|get_mark|set_mark|clear_mark)\\w*', 'should_fail\\w*', 'xas_\\w+', 'xa_\\w+', 'radix_tree_\\w+', '__radix_tree_\\w+', 'virt_to_\\w+', '__phys_addr\\w*', '__virt_addr_valid', 'debug_check_no_obj\\w*', '__debug_\\w+', 'work_is_static_object',
   ],
   'sanitizers': ['\\w*kasan_\\w+', '__asan_\\w+', '__hwasan_\\w+', '\\w*kmsan_\\w+', '__msan_\\w+', 'kfence_\\w+', '__kfence_\\w+', '\\w*kcsan_\\w+', '__tsan_\\w+', 'check_(?:memory_region|region_inline)\\w*', 'memory_is_\\w+', 'kmemleak_\\w+', '__sanitizer_\\w+', 'end_report', 'check_canary\\w*', 'object_is_static'],
-  'allocate and free': ['(?:__)?k(?:v|z|m)?(?:v|z|m|c)?alloc\\w*', '__kmalloc\\w*', '__do_kmalloc\\w*', 'krealloc\\w*', 'kv?free\\w*', '__kfree\\w*', 'vfree\\w*', '__vfree\\w*', '__vunmap', 'v[mz]alloc\\w*', '__vmalloc\\w*', 'kmem_cache_(?:alloc|free|zalloc|destroy)\\w*', '__kmem_cache_\\w+', '__slab_\\w+', '___slab_\\w+', 'allocate_slab', 'new_slab', 'do_slab_free', 'slab_(?:alloc|free)\\w*', 'cache_(?:alloc|free)\\w*', '___cache_\\w+', '__alloc_pages\\w*', 'alloc_pages\\w*', '__alloc_frozen_pages\\w*', 'get_page_from_freelist', 'prep_new_page', 'post_alloc_hook', '__free_pages\\w*', 'free_(?:unref|hot_cold|pcppages|pages|frozen)\\w*', '__free_(?:page|frozen|one)\\w*', '__put_(?:single_)?page', 'warn_alloc\\w*', 'mempool_\\w+', 'qlist_free_all', 'quarantine_\\w+', '___cache_free', 'memcg_\\w+charge\\w*', 'rmqueue\\w*', 'expand'],
+  'allocate and free': ['(?:__)?k(?:v|z|m)?(?:v|z|m|c)?alloc\\w*', '__kmalloc\\w*', '__do_kmalloc\\w*', 'krealloc\\w*', 'kv?free\\w*', '__kfree\\w*', 'vfree\\w*', '__vfree\\w*', '__vunmap', 'v[mz]alloc\\w*', '__vmalloc\\w*', 'kmem_cache_(?:alloc|free|zalloc|destroy)\\w*', '__kmem_cache_\\w+', '__slab_\\w+', '___slab_\\w+', 'allocate_slab', 'new_slab', 'do_slab_free', 'slab_(?:alloc|free)\\w*', 'cache_(?:alloc|free)\\w*', '___cache_\\w+', '__alloc_pages\\w*', 'alloc_pages\\w*', '__alloc_frozen_pages\\w*', 'get_page_from_freelist', 'prep_new_page', 'post_alloc_hook', '__free_pages\\w*', 'free_(?:unref|hot_cold|pcppages|pages|frozen)\\w*', '__free_(?:page|frozen|one)\\w*', '__put_(?:single_)?page', 'warn_alloc\\w*', '_{0,2}get_free_pages?', 'get_zeroed_page', 'folio_alloc\\w*', '_{0,2}folio_alloc\\w*', 'vma_alloc_folio\\w*', 'mempool_\\w+', 'qlist_free_all', 'quarantine_\\w+', '___cache_free', 'memcg_\\w+charge\\w*', 'rmqueue\\w*', 'expand'],
   'driver core and timers': [
     'kobject_\\w+', 'kset_\\w+', 'add_uevent_var', 'get_device_parent', 'put_device', 'get_device', 'device_(?:add|del|unregister|destroy|release\\w*|for_each_child|remove_\\w+)', 'devres_\\w+', 'release_nodes', 'sysfs_(?:create|remove|add|warn|do)_\\w+', 'klist_\\w+', 'kernfs_(?:remove|find|name)\\w*', 'ida_(?:free|alloc\\w*)', 'idr_\\w+',
     '(?:try_to_)?del_timer\\w*', 'timer_(?:delete|shutdown|is_static)\\w*', '_{0,2}mod_timer\\w*', 'add_timer\\w*', '_{0,2}timer_delete\\w*', 'hrtimer_(?:cancel|try_to_cancel|start)\\w*', 'lock_timer_base', '_{0,2}queue_(?:delayed_)?work\\w*', 'insert_work', '_{0,2}flush_work\\w*', '_{0,2}cancel_\\w*work\\w*', 'start_flush_work', 'flush_workqueue', '_{0,2}flush_workqueue', 'drain_workqueue', 'destroy_workqueue', 'try_to_grab_pending',

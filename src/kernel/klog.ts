@@ -1,7 +1,6 @@
 // Reads a kernel log as a stream and says what the kernel complained about. One pass finds the words that matter in
 // bytes; only lines with such a word, and the lines of a report that is open, are looked at more closely.
 import { UsageError } from '../errors.js';
-import { parseBody } from './body.js';
 import { parseLine, type Line } from './line.js';
 import { MAP_WORDS, MemoryMaps } from './maps.js';
 import { buildMatcher, Scanner, type Matcher } from './matcher.js';
@@ -39,8 +38,6 @@ const REST_SECONDS = 2;
 /** Columns between which mail clients wrap. */
 const WRAPPED_FROM = 66;
 const WRAPPED_TO = 100;
-/** Trace lines swallowed after a stack dump that somebody asked for. */
-const ASKED_FOR_LINES = 400;
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
@@ -101,7 +98,7 @@ export class KernelLog {
   /** A line that may still be continued by an unstamped one (wrapped mail). */
   #held: { line: Line; number: number; words: readonly number[]; joins: number } | undefined;
   #open = new Map<string, Report>();
-  #askedFor = new Map<string, number>();
+  #askedFor = new Map<string, { line: number; time: number | undefined }>();
   #findings: Finding[] = [];
   /** The last report with a trace: pieces of one soon after it are its rest. */
   #lastTraced: { line: number; time: number | undefined; ended: boolean } | undefined;
@@ -245,11 +242,6 @@ export class KernelLog {
     const open = this.#open.get(context);
     if (header === undefined) {
       if (open === undefined) {
-        const left = this.#askedFor.get(context);
-        if (left !== undefined) {
-          if (left <= 0 || (parseBody(line.text) === undefined && line.text.trim() === '')) this.#askedFor.delete(context);
-          else this.#askedFor.set(context, left - 1);
-        }
         return;
       }
       if (!open.add(line, number)) this.#close(context);
@@ -306,8 +298,25 @@ export class KernelLog {
   /** A stack dump that is no complaint; one that runs through a report's own trace spoils it. */
   #askedForDump(line: Line, context: string): void {
     const open = this.#open.get(context);
-    if (open === undefined) this.#askedFor.set(context, ASKED_FOR_LINES);
-    else if (/^FAULT_/.test(line.text)) open.cut('another stack dump runs through it');
+    const waiting = open !== undefined && !open.ended && open.rule.expectsTrace && !open.sawTrace;
+    // What a report itself asked for (the other CPUs' state) is its own.
+    if (open !== undefined && !open.ended && open.rule.guilty === 'interrupted') return;
+    if (waiting) {
+      if (/^FAULT_/.test(line.text)) open.cut('another stack dump runs through it');
+      return;
+    }
+    this.#close(context);
+    this.#askedFor.set(context, { line: this.#number, time: line.time });
+  }
+
+  /** A piece of a dump that somebody asked for, or of one that follows it closely. */
+  #swallowed(line: Line, number: number, context: string): boolean {
+    const last = this.#askedFor.get(context);
+    if (last === undefined) return false;
+    const near = line.time === undefined || last.time === undefined ? number - last.line < REST_LINES : line.time - last.time < REST_SECONDS;
+    if (near) this.#askedFor.set(context, { line: number, time: line.time });
+    else this.#askedFor.delete(context);
+    return near;
   }
 
   #header(rule: Rule, match: RegExpExecArray, line: Line, number: number, context: string, open: Report | undefined): void {
@@ -316,7 +325,7 @@ export class KernelLog {
         if (!open.add(line, number)) this.#close(context);
         return;
       }
-      if (this.#askedFor.has(context) || this.#background(line, number, match[0])) return;
+      if (this.#swallowed(line, number, context) || this.#background(line, number, match[0])) return;
     }
     if (open !== undefined) {
       if (open.accepts(rule) && !open.silentUntil(line) && this.#samePlace(open, match)) {
@@ -399,6 +408,7 @@ export class KernelLog {
     if (!report.stamped && this.#stampedLines > 3 && !report.sawBody) return undefined;
     const finding = report.finish();
     if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
+    if (this.#saidBefore(finding)) return undefined;
     const known = this.#seen.get(finding.title);
     // The same report at the same instant is a replay: dmesg typed on the console, or printk catching up.
     if (finding.time !== undefined) {
@@ -417,6 +427,17 @@ export class KernelLog {
     if (follows !== undefined) this.#follows.set(finding, follows);
     this.#findings.push(finding);
     return finding;
+  }
+
+  /** DAX is refused by the device and then, for that reason, by the file system: one event, told by the latter. */
+  #saidBefore(finding: Finding): boolean {
+    const last = this.#findings.at(-1);
+    if (finding.kind !== 'dax-off' || last?.kind !== 'dax-off' || last.device !== finding.device) return false;
+    if (finding.time === undefined || last.time === undefined || finding.time - last.time > 1 || finding.line - last.endLine > 3) return false;
+    if (last.rule === 'dax-core') last.title = finding.title;
+    last.excerpt += `\n${finding.excerpt}`;
+    last.endLine = finding.endLine;
+    return true;
   }
 
   #fact(line: Line): void {

@@ -88,6 +88,8 @@ export class Report {
     if (rule.headless === true) this.#corruption = 'the header is lost';
     if (rule.prelude === true) this.title = rule.id === 'cut-here' ? undefined : rule.title;
     this.#show(line);
+    // Without a header the first line is one of the body.
+    if (rule.id === 'orphan') this.ended = this.#body(line)?.type === 'end';
   }
 
   /** A further header line of the same report. */
@@ -424,6 +426,11 @@ export class Report {
     if (this.#cpu?.tainted !== undefined) finding.tainted = this.#cpu.tainted;
     if (this.#cpu?.release !== undefined) finding.release = this.#cpu.release;
     if (this.caller !== undefined) finding.caller = this.caller;
+    if (rule.id === 'orphan' && this.#pcs === 0 && !this.ended) {
+      // A bare stack dump: somebody wondered, nothing broke.
+      finding.kind = 'warning';
+      this.title = 'call trace without a header in {func}';
+    }
     finding.title = this.#makeTitle(finding);
     return finding;
   }
