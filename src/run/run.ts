@@ -12,9 +12,11 @@ import { layoutFrom } from '../guest/layout.js';
 import { checkHostMemory, findQemu, type Accel, type Clock } from '../guest/qemu.js';
 import { killAllGuests } from '../guest/session.js';
 import { BootError } from '../guest/state.js';
+import { kconfigHash, parseKconfig } from '../kernel/kconfig.js';
 import { isComplaint, parseKernelLog } from '../kernel/klog.js';
+import { lintMemmap } from '../kernel/memmap.js';
 import { RunDirectory } from '../store/rundir.js';
-import { GiB, formatSize } from '../units.js';
+import { GiB, formatSize, hex } from '../units.js';
 import { GuestTarget } from './guest-target.js';
 import { loadWorkloads } from './load.js';
 import { LocalTarget } from './local-target.js';
@@ -162,7 +164,9 @@ async function prepareGuests(options: RunOptions, instances: PlannedInstance[], 
       const image = await buildImage(kernel, { files, progress, ...(options.guestSetup === undefined ? {} : { setup: options.guestSetup }) });
       const config = { qemu, accel, clock: options.clock, cpus, layout, kernel, initramfs: image.initramfs, ...(options.append === undefined ? {} : { append: options.append }) };
       const target = new GuestTarget({ config, image, accelWhy: why, load: loads.map(({ to }) => to), snapshot: options.snapshot, progress });
-      const guest = { kernel: kernel.release, spec: kernel.spec, layout, accel, accelWhy: why, clock: options.clock, cpus, qemu: qemu.version, image: kernel.imageKind, ...(kernel.imageWhy ? { imageWhy: kernel.imageWhy } : {}) };
+      const hazards = lintMemmap(layout.pmem.map(({ start, end }) => `${formatSize(end - start)}!${hex(start)}`), { guestMem: layout.memory, numa: layout.numaNodes, kernelVersion: kernel.release, nokaslr: true }).hazards;
+      for (const { severity, message } of hazards) if (severity !== 'info') progress(`${layout.name} on ${kernel.release}: ${severity}: ${message}`);
+      const guest = { kernel: kernel.release, spec: kernel.spec, layout, accel, accelWhy: why, clock: options.clock, cpus, qemu: qemu.version, hazards, ...(kernel.config === undefined ? {} : { configHash: kconfigHash(parseKconfig(kernel.config)) }), image: kernel.imageKind, ...(kernel.imageWhy ? { imageWhy: kernel.imageWhy } : {}) };
       const bootLog = `console-boot-${kernel.release}.log`;
       try {
         if (options.snapshot) {
