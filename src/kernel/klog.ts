@@ -237,9 +237,10 @@ export class KernelLog {
     const context = line.caller ?? '';
     let header: [Rule, RegExpExecArray] | undefined;
     if (words.length > 0) header = this.#uses(line, number, words, context);
-    this.#timeline.line(line, number);
-
     const open = this.#open.get(context);
+    if (open === undefined || open.silentUntil(line)) this.#timeline.line(line, number);
+    else this.#timeline.pass(line, number);
+
     if (header === undefined) {
       if (open === undefined) {
         return;

@@ -25,6 +25,9 @@ const TOLERATED_BEFORE_TRACE = 60;
 /** A trace of fewer frames that are all helpers has lost its rest. */
 const BROKEN_BELOW = 6;
 
+/** A fault of the instruction fetch itself. */
+const FETCH = /#PF: supervisor instruction fetch|kernel tried to execute|^Oops: (?:Oops: )?001[0-9a-f] /;
+
 /** Seconds of silence that end a report. */
 const SILENCE = 10;
 
@@ -61,6 +64,7 @@ export class Report {
   #aside = false;
   #pc: Frame | undefined;
   #pcs = 0;
+  #fetched = false;
   #userMode = false;
   #headerFunction: string | undefined;
   #sawBody = false;
@@ -185,6 +189,8 @@ export class Report {
     const { text } = line;
     const kind = this.rule.kind;
     if (kind === 'kasan' || kind === 'lockdep') this.#readFreeText(text);
+    // The program counter is no code then: who called it is in the trace.
+    if (FETCH.test(text)) this.#fetched = true;
     const item = parseBody(text);
     switch (item?.type) {
       case undefined:
@@ -315,7 +321,7 @@ export class Report {
     if (guilty === 'none' || this.#carriedOut) return undefined;
     const ordered: Frame[] = [];
     if (guilty === 'header' && this.#headerFunction !== undefined) ordered.push(bare(this.#headerFunction));
-    if (this.#pc !== undefined && guilty !== 'blocked' && guilty !== 'trace') ordered.push(this.#pc);
+    if (this.#pc !== undefined && guilty !== 'blocked' && guilty !== 'trace' && !this.#fetched) ordered.push(this.#pc);
     const frames = this.#candidates();
     const first = ordered[0];
     // A WARN that traps prints its own entry first; everything above the frame that the header or the pc names is that.

@@ -185,7 +185,7 @@ const OOPSES: Rule[] = [
       // "divide error: 0000 [#1] SMP", "Oops: invalid opcode: 0000 [#1]", "Oops: 0002 [#1]", "Oops: Kernel access of bad area, sig: 11 [#1]"
       id: 'trap',
       words: [' [#'],
-      match: `^(?:traps: )?(?<what>[A-Za-z][\\w #/,()-]*?(?:: [A-Za-z][\\w #/,()-]*?)*?)(?:, sig)?: ?[0-9a-f]{1,16}(?: ilc:\\d+)? \\[#\\d+\\]`,
+      match: `^(?:traps: )?(?:Oops: (?=[A-Za-z]))?(?<what>[A-Za-z][\\w #/,()-]*?(?:: [A-Za-z][\\w #/,()-]*?)*?)(?:, sig)?: ?[0-9a-f]{1,16}(?: ilc:\\d+)? \\[#\\d+\\]`,
       title: '{what} in {func}',
       continuesFault: true,
     },
