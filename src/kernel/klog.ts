@@ -26,6 +26,8 @@ const MAX_LINE = 8192;
 const MAX_TEXT = 1024;
 /** Headers remembered to know a replay by. */
 const MAX_PRINTED = 10_000;
+/** So many lines with a time stamp make a log with time stamps. */
+const STAMPED_FROM = 4;
 /** Words remembered of one line. */
 const MAX_WORDS = 32;
 /** Contexts (caller ids) whose reports may be open at the same time. */
@@ -109,6 +111,8 @@ export class KernelLog {
   /** Headers of this boot with their times. */
   #printed = new Set<string>();
   #omitted = 0;
+  /** Findings from lines without a time stamp that no report follows. */
+  #unconfirmed = new Set<Finding>();
   #stampedLines = 0;
   #wallLines = 0;
   #timeline = new Timeline();
@@ -343,8 +347,12 @@ export class KernelLog {
         return;
       }
       if (rule.body !== 'none') {
-        if (!open.sawBody) open.cut('another report begins inside');
-        this.#close(context);
+        // Words that somebody quotes before the report itself.
+        if (!open.stamped && !open.sawBody && open.rule.id === rule.id) this.#open.delete(context);
+        else {
+          if (!open.sawBody) open.cut('another report begins inside');
+          this.#close(context);
+        }
       }
     }
     this.#askedFor.delete(context);
@@ -405,9 +413,9 @@ export class KernelLog {
   }
 
   #keep(report: Report, follows = report.follows): Finding | undefined {
-    // In a log with time stamps, words without one are somebody's text unless a report follows them.
-    if (!report.stamped && this.#stampedLines > 3 && !report.sawBody) return undefined;
     const finding = report.finish();
+    // In a log with time stamps, words without one are somebody's text unless a report follows them.
+    if (!report.stamped && !report.sawBody) this.#unconfirmed.add(finding);
     if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
     if (this.#saidBefore(finding)) return undefined;
     const known = this.#seen.get(finding.title);
@@ -466,11 +474,12 @@ export class KernelLog {
   }
 
   #result(): KernelReport {
-    const findings = [...this.#findings];
+    const stamped = this.#stampedLines >= STAMPED_FROM;
+    const findings = this.#findings.filter((finding) => !(stamped && this.#unconfirmed.has(finding)));
     const stalls = this.#timeline.end();
     for (const stall of stalls) if (stall.explained === undefined) findings.push(stallFinding(stall));
     findings.sort((a, b) => a.line - b.line || a.endLine - b.endLine);
-    for (const [finding, cause] of this.#follows) finding.follows = findings.indexOf(cause);
+    for (const [finding, cause] of this.#follows) if (findings.includes(cause)) finding.follows = findings.indexOf(cause);
     for (const finding of findings) if (finding.kind === 'taint') this.#taint.lines.push(finding.header);
     const report: KernelReport = {
       findings,

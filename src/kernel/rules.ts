@@ -357,4 +357,4 @@ export const RULES: readonly Rule[] = [
 ];
 
 /** Lines that quote the kernel's words without complaining. */
-export const QUOTED = /^(?:Kernel command line:|Command line:|Unknown kernel command line|Booting with|Boot options|audit: |audit\(|systemd|dracut|-----?\[ end |.*DEBUG:|Linux version |\[Firmware|.*\bmodprobe\b|.*\bgrep\b|.*\becho\b)/;
+export const QUOTED = /^(?:(?:Subject|From|To|Cc|Re|Date|Title|title): |Kernel command line:|Command line:|Unknown kernel command line|Booting with|Boot options|audit: |audit\(|systemd|dracut|-----?\[ end |.*DEBUG:|Linux version |\[Firmware|.*\bmodprobe\b|.*\bgrep\b|.*\becho\b)/;
