@@ -4,6 +4,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { DaxrigError, UsageError, messageOf } from '../errors.js';
 import { version } from '../run/run.js';
+import { command as compare } from './compare.js';
 import { command as doctor } from './doctor.js';
 import { command as kernels } from './kernels.js';
 import { command as klog } from './klog.js';
@@ -15,7 +16,7 @@ import { command as run } from './run.js';
 import { command as stats } from './stats.js';
 import { command as workloads } from './workloads.js';
 
-const commands = [run, doctor, list, workloads, layouts, kernels, klog, memmap, stats, ...plannedCommands];
+const commands = [run, compare, doctor, list, workloads, layouts, kernels, klog, memmap, stats, ...plannedCommands];
 
 try {
   let parser = yargs(hideBin(process.argv))

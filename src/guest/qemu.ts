@@ -52,6 +52,8 @@ export interface GuestConfig {
   initramfs: string;
   /** More words for the kernel command line. */
   append?: string;
+  /** Tells apart boots of one configuration that are to be measured as boots of their own. */
+  boot?: number;
 }
 
 /** Files that one QEMU process reads and writes; their names are no part of what a saved state depends on. */

@@ -51,6 +51,13 @@ export class GuestTarget implements Target {
     }));
   }
 
+  /** Forgets the saved guest: it was one boot of several, and has served. */
+  async discard(): Promise<void> {
+    const state = await this.#state?.catch(() => undefined);
+    if (state) discardState(state.folder);
+    this.#state = undefined;
+  }
+
   async run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult> {
     const started = Date.now();
     const { config, accelWhy } = this.#options;

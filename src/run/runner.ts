@@ -47,6 +47,8 @@ export interface RunnerOptions {
   observer: RunObserver;
   signal: AbortSignal;
   document: RunDocument;
+  /** Begins the names of files of this batch, where a run has several. */
+  prefix?: string;
 }
 
 /** Runs all items; `document.results` and run.json grow as they end. Resolves when all have, or are given up. */
@@ -78,7 +80,7 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
         result = await target.run(instance, {
           seed,
           folder: directory.folder,
-          file: `${String(index + 1).padStart(width, '0')}-${instance.workload.name.replace('/', '-')}`,
+          file: `${options.prefix ?? ''}${String(index + 1).padStart(width, '0')}-${instance.workload.name.replace('/', '-')}`,
           onEvent: (event) => {
             directory.event({ index, ...event });
             if (event.type === 'step') observer.step(index, event.text);

@@ -55,7 +55,7 @@ it.each([
   ['a memmap that is not aligned', ['run', '--memmap', '1025M!4G'], /multiples of 2M/],
   ['memmap syntax', ['run', '--memmap', '1G@4G'], /not of the form/],
   ['a size that is none', ['run', '--guest-mem', '1X'], /"1X" is not a size/],
-  ['too little memory', ['run', '--guest-mem', '1G', '--memmap', '512M!512M'], /gibibyte|needs 1G|would be left/],
+  ['too little memory', ['run', '--guest-mem', '1G', '--memmap', '512M!512M'], /initramfs|gibibyte|needs 1G|would be left/],
   ['more memory than there is', ['run', '--guest-mem', '4096G'], /this machine has/],
   ['an unknown layout', ['run', '--layout', 'x'], /known: default/],
   ['layout and memmap', ['run', '--layout', 'default', '--memmap', '1G!4G'], /exclude each other/],

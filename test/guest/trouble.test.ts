@@ -7,7 +7,7 @@ import { daxrig, fixtures, guestsOf, runJson, start, temporary, until } from './
 
 const folder = temporary('trouble');
 const load = ['--load', path.join(fixtures, 'workloads/trouble.mjs')];
-const small = ['--guest-mem', '2G', '--memmap', '512M!1536M'];
+const small = ['--guest-mem', '2G', '--memmap', '512M!1G'];
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 describe('trouble/*', () => {
