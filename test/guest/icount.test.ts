@@ -19,6 +19,7 @@ it('repeats to the bit for one seed, with memory failure in it, and differs for 
     expect(second[i]!.log).toEqual(first[i]!.log);
     expect(second[i]!.evidence).toEqual(first[i]!.evidence);
     expect(second[i]!.digest).toBe(first[i]!.digest);
-    expect(other[i]!.digest).not.toBe(first[i]!.digest);
   }
+  // The walk draws nothing at random; mkfs in the other does.
+  expect(other[0]!.digest).not.toBe(first[0]!.digest);
 }, 600_000);
