@@ -12,7 +12,7 @@ import { chooseWorkloads, parseParam, plan } from '../run/plan.js';
 import { newDocument } from '../run/run.js';
 import type { RunDocument } from '../run/runner.js';
 import { RunDirectory } from '../store/rundir.js';
-import { guestOptions, readGuestOptions, untilSignal, wholeNumber } from './guest-options.js';
+import { guestOptions, readGuestOptions, readSeed, untilSignal, wholeNumber } from './guest-options.js';
 
 const builder = (yargs: Argv) =>
   guestOptions(yargs)
@@ -50,8 +50,7 @@ async function handler(args: CompareArguments): Promise<void> {
   }
   if (args.kernel.length === 0) throw new UsageError('compare needs two run directories, or two kernels by --kernel');
   wholeNumber('blocks', args.blocks, 1);
-  const seed = Number(args.seed);
-  if (!/^\d+$/.test(args.seed) || !Number.isSafeInteger(seed)) throw new UsageError(`--seed ${args.seed}: a whole number from 0 up`);
+  const seed = readSeed(args.seed);
   const chosen = chooseWorkloads(all, args.only).filter(({ metrics }) => (metrics ?? []).length > 0);
   if (chosen.length === 0) throw new UsageError('none of the chosen workloads measures anything; see "daxrig workloads"');
   const instances = plan(chosen, new Map(args.param.map(parseParam)));

@@ -41,6 +41,13 @@ export function wholeNumber(name: string, value: number | undefined, least: numb
   if (value !== undefined && (!Number.isInteger(value) || value < least)) throw new UsageError(`--${name}: a whole number from ${least} up`);
 }
 
+/** One --seed. */
+export function readSeed(text: string): number {
+  const seed = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(seed)) throw new UsageError(`--seed ${text}: a whole number from 0 up`);
+  return seed;
+}
+
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Runs `work` with a signal that Ctrl-C and its kin abort; guests end at once, the work winds up by itself. */

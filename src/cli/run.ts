@@ -7,7 +7,7 @@ import { FORMATS, parseFormat, type FormatRequest } from '../report/index.js';
 import { TerminalObserver, summary } from '../report/terminal.js';
 import { exitCodeOf } from '../run/result.js';
 import { run, type RunOptions } from '../run/run.js';
-import { defined, guestOptions, readGuestOptions, untilSignal, wholeNumber } from './guest-options.js';
+import { defined, guestOptions, readGuestOptions, readSeed, untilSignal, wholeNumber } from './guest-options.js';
 import { notYet } from './planned.js';
 
 const builder = (yargs: Argv) =>
@@ -16,7 +16,11 @@ const builder = (yargs: Argv) =>
     .option('target', { choices: ['auto', 'guest', 'local'] as const, default: 'auto' as const, describe: 'where: a QEMU guest, or this machine (auto: local when --device is given)' })
     .option('device', { type: 'string', array: true, default: [] as string[], describe: 'local: /dev/daxX.Y, or a folder on a DAX mount' })
     .option('destroy-data', { type: 'string', array: true, default: [] as string[], describe: 'names again what of --device may be overwritten' })
-    .option('seed', { type: 'string', default: '1', describe: 'seed of everything chosen at random' })
+    .option('seed', { type: 'string', describe: 'seed of everything chosen at random (default 1)' })
+    .option('seeds', { type: 'string', describe: 'A..B: one fresh copy of each instance for each seed' })
+    .conflicts('seeds', 'seed')
+    .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })
+    .option('coverage', { type: 'boolean', default: false, describe: 'kernel functions reached (not available yet)' })
     .option('repeat', { type: 'number', default: 1, describe: 'times each instance is run' })
     .option('jobs', { type: 'number', describe: 'guests side by side (default: by cores and free memory)' })
     .option('timeout', { type: 'number', describe: 'seconds that one workload may take' })
@@ -34,9 +38,7 @@ const builder = (yargs: Argv) =>
 type RunArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
 
 async function handler(args: RunArguments): Promise<void> {
-  if (process.argv.includes('--seeds')) notYet('--seeds');
-  if (process.argv.includes('--coverage')) notYet('--coverage');
-  if (process.argv.includes('--gdb')) notYet('--gdb');
+  if (args.coverage) notYet('--coverage');
   const formats = args.format.map(parseFormat);
   const toStdout = formats.filter(({ format, file }) => file === undefined && format !== 'text');
   if (args.json && toStdout.length > 0) throw new UsageError(`--json and --format ${toStdout[0]!.format} both want stdout; give the report a file: --format ${toStdout[0]!.format}=FILE`);
@@ -81,15 +83,23 @@ function checkWritable(formats: readonly FormatRequest[]): void {
   }
 }
 
+/** --seeds A..B, at most a million. */
+function readSeeds(text: string): number[] {
+  const match = /^(\d+)\.\.(\d+)$/.exec(text);
+  const [from, to] = [Number(match?.[1]), Number(match?.[2])];
+  if (!match || to < from || to - from >= 1e6) throw new UsageError(`--seeds ${text}: write A..B with A not above B, for example 1..1000`);
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+}
+
 function readOptions(args: RunArguments): RunOptions {
   wholeNumber('repeat', args.repeat, 1);
   wholeNumber('jobs', args.jobs, 1);
   if (args.timeout !== undefined && !(args.timeout > 0)) throw new UsageError('--timeout: a number of seconds above 0');
-  const seed = Number(args.seed);
-  if (!/^\d+$/.test(args.seed) || !Number.isSafeInteger(seed)) throw new UsageError(`--seed ${args.seed}: a whole number from 0 up`);
-  const { names, target, device, destroyData, repeat, param, snapshot } = args;
+  const seeds = args.seeds === undefined ? [readSeed(args.seed ?? '1')] : readSeeds(args.seeds);
+  const { names, target, device, destroyData, repeat, param, snapshot, gdb } = args;
+  if (gdb && !snapshot) throw new UsageError('--gdb stops a restored copy; leave --no-snapshot out');
   const { jobs, timeout, out } = args;
-  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seed, ...defined({ jobs, timeout, out }) };
+  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seeds, gdb, ...defined({ jobs, timeout, out }) };
 }
 
 export const command: CommandModule<object, RunArguments> = {

@@ -21,8 +21,11 @@ export interface RunOptions extends GuestOptions {
   target: 'auto' | 'guest' | 'local';
   device: string[];
   destroyData: string[];
-  seed: number;
+  /** One fresh copy of each instance for each seed. */
+  seeds: number[];
   repeat: number;
+  /** Stop the only instance before it runs, for a debugger. */
+  gdb: boolean;
   timeout?: number;
   out?: string;
   param: string[];
@@ -59,9 +62,10 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
   try {
     const targets = await prepared.boot(directory, document);
     const items: WorkItem[] = [];
-    for (let round = 0; round < options.repeat; round++)
-      for (const { target, instances } of targets) for (const instance of instances) items.push({ instance, target, seed: options.seed + round });
-    if (!signal.aborted) await runAll(items, { directory, document, observer, signal, jobs: prepared.jobs, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
+    for (const { target, instances } of targets)
+      for (const instance of instances) for (const seed of options.seeds) for (let round = 0; round < options.repeat; round++) items.push({ instance, target, seed });
+    if (options.gdb && items.length !== 1) throw new UsageError(`--gdb stops one instance, and ${items.length} are chosen; narrow them by name and --param`);
+    if (!signal.aborted) await runAll(items, { directory, document, observer, signal, jobs: options.gdb ? 1 : prepared.jobs, gdb: options.gdb, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
     if (signal.aborted) document.run.interrupted = true;
     document.totals = totalsOf(document.results);
     document.run.endedAt = new Date().toISOString();
@@ -136,7 +140,8 @@ async function prepareGuests(options: RunOptions, instances: PlannedInstance[], 
       const { guest, trouble, cameUp } = await bootTarget(guests, kernel, target, directory);
       document.run.guests.push(guest);
       // The boot itself is a result where it did not go well: the workloads that could not run are not hidden by it.
-      if (trouble) {
+      // A guest that came up judges its boot itself, where kernel/boot is among the workloads.
+      if (trouble && !(cameUp && instances.some(({ workload }) => workload.name === 'kernel/boot'))) {
         const { outcome, reason, ...more } = trouble;
         const result = { id: 'kernel/boot', workload: 'kernel/boot', params: {}, seed: 0, ...notRun(outcome, reason, kernel.release), ...more };
         document.results.push(result);
