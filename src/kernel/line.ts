@@ -48,7 +48,7 @@ const KMSG = /^(\d{1,5}),(\d+),(\d+),([^;\n]{0,64});/;
 /** A kernel time stamp somewhere in a line: after a prompt, or in the middle of another line. */
 const INNER_STAMP = /\[ *(\d{1,7}\.\d{6})\](?=[ [])/;
 /** A program's own line in the kernel log: name[pid]: text, as systemd and udevd write them. */
-const PROGRAM = /^[a-zA-Z][\w.@()-]*\[\d+\]: /;
+const PROGRAM = /^(?!IOAPIC)[a-zA-Z][\w.@()-]*\[[1-9]\d*\]: /;
 /** The kernel's own lines of that shape. */
 const KERNEL_ABOUT_PROGRAM = /^[\w.@()-]+\[\d+\]: (?:segfault|bad frame|unhandled)/;
 /** Stamps that CI systems and test runners put before a console line. */
@@ -89,7 +89,8 @@ export function stampAt(text: string, from: number): Stamp | undefined {
     scale *= 10;
   }
   if (at - point < 3 || text.charCodeAt(at) !== CLOSE) return undefined;
-  return { length: at + 1 - from, time: seconds + fraction / scale };
+  // One division of whole numbers: the nearest value, without the error of a sum.
+  return { length: at + 1 - from, time: (seconds * scale + fraction) / scale };
 }
 
 /** Removes terminal codes; the common clean line costs one test. */

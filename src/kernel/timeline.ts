@@ -149,15 +149,16 @@ export class Timeline {
     }
     const last = this.#last;
     if (last !== undefined && time > last.time) this.#gap(last, text, time, number);
-    // Lines of several CPUs may be printed slightly out of order: the clock never goes back.
-    if (last === undefined || time >= last.time) this.#last = { text, time, line: number };
+    // Lines of several CPUs come slightly out of order, and early in a boot the kernel changes its clock: the line before
+    // a pause is the one printed last, but time never goes back.
+    this.#last = { text, time: Math.max(time, last?.time ?? time), line: number };
     if (++this.#lines > 100_000) this.#booting = false;
     this.#subsystem = subsystemOf(text) ?? this.#subsystem;
   }
 
   /** A line of a report: it takes its time, but is no step of the boot. */
   pass(line: Line, number: number): void {
-    if (this.#booting && line.time !== undefined && this.#last !== undefined && line.time >= this.#last.time) this.#last = { text: line.text, time: line.time, line: number };
+    if (this.#booting && line.time !== undefined && this.#last !== undefined) this.#last = { text: line.text, time: Math.max(line.time, this.#last.time), line: number };
   }
 
   /** A line that a milestone's words were found in. */

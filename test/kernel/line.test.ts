@@ -32,6 +32,8 @@ describe('parseLine', () => {
     ['[    1.000000] pm1 kernel: text', { text: 'text', time: 1, user: false }],
     ['[    1.000000] systemd[1]: text', { text: 'systemd[1]: text', user: true }],
     ['[    1.000000] foo[12]: segfault at 0', { user: false }],
+    ['[    0.050071] IOAPIC[1]: apic_id 0, version 32, address 0xfec00000, GSI 0-23', { user: false, time: 0.050071 }],
+    ['[    1.685274] text', { time: 1.685274 }],
     ['4,339,5140900,-;text', { text: 'text', time: 5.1409, user: false }],
     ['4,339,5140900,-,caller=C3;text', { text: 'text', caller: 'C3' }],
     ['30,339,5140900,-;systemd: text', { user: true }],

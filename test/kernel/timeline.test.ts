@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseKernelLog } from '../../src/kernel/klog.js';
 import { STALL_FLOOR } from '../../src/kernel/timeline.js';
+import { loadFixtures } from './fixture.js';
 
 const stamp = (time: number, text: string): string => `[${time.toFixed(6).padStart(12)}] ${text}\n`;
 const START = stamp(0, 'Linux version 5.10.0 (x@y) #1 SMP');
@@ -73,6 +74,24 @@ describe('stalls', () => {
     const report = parseKernelLog(wall(0, 'Linux version 5.10.0 (x@y) #1 SMP') + wall(1, 'SCSI subsystem initialized') + wall(41, 'brd: module loaded') + wall(41, 'Run /init as init process'));
     expect(report.stalls).toMatchObject([{ seconds: 40, before: 'SCSI subsystem initialized', after: 'brd: module loaded' }]);
     expect(report.clock).toBe('wall');
+  });
+});
+
+describe('real boots', () => {
+  const healthy = loadFixtures().filter(({ name }) => /^guest\/.*\/healthy\.log$/.test(name));
+
+  it('are there', () => expect(healthy.length).toBeGreaterThanOrEqual(5));
+
+  it.each(healthy.map(({ name, raw }) => [name, raw.toString()] as const))('%s: a pause put in anywhere is found, with the lines on both sides', (_, text) => {
+    const lines = text.split('\n');
+    const end = lines.findIndex((line) => /Freeing unused|Run \/init/.test(line));
+    const start = lines.findIndex((line) => / 0\.[1-9]\d+\]/.test(line));
+    expect(end - start).toBeGreaterThan(100);
+    for (let at = start; at < end; at += 7) {
+      const moved = lines.map((line, index) => (index < at ? line : line.replace(/^\[ *(\d+\.\d+)\]/, (_stamp, time: string) => `[${(Number(time) + 7).toFixed(6).padStart(12)}]`)));
+      const { stalls } = parseKernelLog(moved.join('\n'));
+      expect(stalls.map(({ beforeLine, afterLine, seconds }) => [beforeLine, afterLine, Math.round(seconds)]), lines[at]).toEqual([[at, at + 1, 7]]);
+    }
   });
 });
 
