@@ -300,7 +300,8 @@ const MEMORY: Rule[] = [
   ...family('memory-failure', { body: 'none', guilty: 'none', expectsTrace: false }, [
     { id: 'memory-failure', words: ['Memory failure: ', 'MCE 0x'], match: `^(?:Memory failure: |MCE )0x{addr}: recovery action for (?<what>.*?): (?<action>Recovered|Failed|Ignored|Delayed)`, title: 'Memory failure: {what}: {action}', partOf: ['memory-failure-step'], retitles: true, closes: true },
     { id: 'memory-failure-step', words: ['Memory failure: ', 'MCE 0x'], match: `^(?:Memory failure: |MCE )0x{addr}: (?:(?<what>Sending SIGBUS) to {task}:{pid} due to|(?<what2>Killing) {task}:{pid} due to|(?<what3>.*))`, title: 'Memory failure: {what}', partOf: ['memory-failure-step'], body: 'free' },
-    { id: 'soft-offline', words: ['soft offline', 'Soft offlin', 'soft_offline'], match: `^(?:Memory failure: )?soft[_ ]offline: (?:0x{addr}: )?(?<what>.*)`, title: 'soft offline: {what}' },
+    { id: 'soft-offline-twice', words: ['page already poisoned'], match: `^(?:Memory failure: )?[Ss]oft[_ ]offline(?:_page)?: (?:0x)?{addr}:? page already poisoned`, title: 'soft offline: page already poisoned', informational: true },
+    { id: 'soft-offline', words: ['oft offline', 'oft_offline'], match: `^(?:Memory failure: )?[Ss]oft[_ ]offline(?:_page)?: (?:0x{addr}:? )?(?<what>.*)`, title: 'soft offline: {what}' },
     { id: 'media-error', words: ['I/O error', 'critical medium error', 'medium error'], match: `(?:[Bb]uffer I/O error on dev(?:ice)? (?<dev>(?:pmem|dm-)[\\w.]+),|(?:I/O|critical medium|medium) error, dev (?<dev2>(?:pmem|dm-)[\\w.]+),? sector)`, title: 'I/O error on {device}' },
     { id: 'badblock', words: ['bad block', 'badblock', 'poison'], match: `^(?:nd_pmem|nd_region|nfit|ACPI NFIT|nvdimm|libnvdimm|dax_pmem|nd_bus|cxl\\w*)\\b.*(?:bad ?block|poison)`, title: 'nvdimm: media error reported' },
   ]),
@@ -315,6 +316,14 @@ const DAX: Rule[] = [
   ]),
   ...family('warning', LINE, [
     { id: 'nvdimm-probe', words: ['probe with driver', 'robe of ', 'probe failed', 'failed with error'], match: `^(?<driver>nd_\\w+|dax_\\w+|device_dax|kmem|dax|nfit|acpi NFIT|nvdimm|cxl\\w*|virtio_pmem|e820_pmem|ndtest|nfit_test)\\b(?: {dev})?: probe (?:with driver \\S+ |of {dev} )?failed with error (?<errno>-\\d+)`, title: '{driver}: probe failed' },
+    {
+      // Kernels that hotplug whole sections say so when they pad a namespace (start_pad, end_trunc).
+      id: 'section-collision',
+      words: ['alignment collision', 'section collision'],
+      match: `^(?<driver>nd_\\w+|dax_\\w+)(?: {dev})?: .*(?:alignment|section) collision`,
+      title: '{driver}: section collision, namespace padded',
+      informational: true,
+    },
     {
       id: 'nvdimm-failure',
       words: ['nd_pmem ', 'nd_region ', 'nd_bus ', 'nd_btt ', 'nd_blk ', 'nd_dax', 'nd_pfn', 'dax_pmem ', 'device_dax ', 'kmem dax', 'dax dax', 'nvdimm ', 'libnvdimm', 'e820_pmem', 'virtio_pmem '],
