@@ -80,10 +80,16 @@ void addEntropy(const std::vector<std::uint8_t>& bytes) {
   request[0] = static_cast<std::uint32_t>(bytes.size() * 8);
   request[1] = static_cast<std::uint32_t>(bytes.size());
   if (!bytes.empty()) std::memcpy(&request[2], bytes.data(), bytes.size());
-  const int result = ioctl(fd, RNDADDENTROPY, request.data());
+  const char* call = "ioctl(RNDADDENTROPY)";
+  int result = ioctl(fd, RNDADDENTROPY, request.data());
+  if (result != -1) {
+    // The pool alone would be drawn from minutes later: the generator is told to start anew with it.
+    call = "ioctl(RNDRESEEDCRNG)";
+    result = ioctl(fd, RNDRESEEDCRNG);
+  }
   const int why = errno;
   close(fd);
-  if (result == -1) throw SystemFailure{why, "ioctl(RNDADDENTROPY)"};
+  if (result == -1) throw SystemFailure{why, call};
 }
 
 int mceKillPolicy(std::string_view name) { return static_cast<int>(valueOf(kMceKill, name, "policy")); }

@@ -19,6 +19,7 @@ const builder = (yargs: Argv) =>
     .option('seed', { type: 'string', describe: 'seed of everything chosen at random (default 1)' })
     .option('seeds', { type: 'string', describe: 'A..B: one fresh copy of each instance for each seed' })
     .conflicts('seeds', 'seed')
+    .option('profile', { type: 'string', describe: 'run the set-up saved under this name, or save this one: kernel, configuration, layout, command line' })
     .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })
     .option('coverage', { type: 'boolean', default: false, describe: 'kernel functions reached (not available yet)' })
     .option('repeat', { type: 'number', default: 1, describe: 'times each instance is run' })
@@ -83,6 +84,11 @@ function checkWritable(formats: readonly FormatRequest[]): void {
   }
 }
 
+/** Options named on the command line, as camelCase. */
+function givenOptions(): Set<string> {
+  return new Set(process.argv.flatMap((word) => (word.startsWith('--') ? [word.slice(2).split('=')[0]!.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())] : [])));
+}
+
 /** --seeds A..B, at most a million. */
 function readSeeds(text: string): number[] {
   const match = /^(\d+)\.\.(\d+)$/.exec(text);
@@ -98,8 +104,8 @@ function readOptions(args: RunArguments): RunOptions {
   const seeds = args.seeds === undefined ? [readSeed(args.seed ?? '1')] : readSeeds(args.seeds);
   const { names, target, device, destroyData, repeat, param, snapshot, gdb } = args;
   if (gdb && !snapshot) throw new UsageError('--gdb stops a restored copy; leave --no-snapshot out');
-  const { jobs, timeout, out } = args;
-  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seeds, gdb, ...defined({ jobs, timeout, out }) };
+  const { jobs, timeout, out, profile } = args;
+  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seeds, gdb, ...defined({ jobs, timeout, out, profile }), given: givenOptions() };
 }
 
 export const command: CommandModule<object, RunArguments> = {

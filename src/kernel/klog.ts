@@ -204,7 +204,7 @@ export class KernelLog {
     const line = parseLine(raw);
     if (line.text.length > MAX_TEXT) line.text = line.text.slice(0, MAX_TEXT);
     if (line.stamped) {
-      if (this.#stampedLines < 1e6) this.#stampedLines++;
+      this.#stampedLines++;
       if (line.wall) this.#wallLines++;
     }
     const held = this.#held;
@@ -246,10 +246,7 @@ export class KernelLog {
     else this.#timeline.pass(line, number);
 
     if (header === undefined) {
-      if (open === undefined) {
-        return;
-      }
-      if (!open.add(line, number)) this.#close(context);
+      if (open?.add(line, number) === false) this.#close(context);
       return;
     }
     this.#header(header[0], header[1], line, number, context, open);
@@ -273,10 +270,10 @@ export class KernelLog {
             this.#timeline.milestone(line, number);
             break;
           case 'asked-for':
-            if (ASKED_FOR.test(line.text)) this.#askedForDump(line, context);
+            if (ASKED_FOR.test(line.text)) this.#askedForDump(line, number, context);
             break;
           case 'fact':
-            this.#fact(line);
+            this.#fact(line, number);
             break;
           case 'array':
             for (let index = 0; index < RULES.length; index++) candidates.push(index);
@@ -301,7 +298,7 @@ export class KernelLog {
   }
 
   /** A stack dump that is no complaint; one that runs through a report's own trace spoils it. */
-  #askedForDump(line: Line, context: string): void {
+  #askedForDump(line: Line, number: number, context: string): void {
     const open = this.#open.get(context);
     const waiting = open !== undefined && !open.ended && open.rule.expectsTrace && !open.sawTrace;
     // What a report itself asked for (the other CPUs' state) is its own.
@@ -311,7 +308,8 @@ export class KernelLog {
       return;
     }
     this.#close(context);
-    this.#askedFor.set(context, { line: this.#number, time: line.time });
+    if (this.#askedFor.size >= MAX_CONTEXTS) this.#askedFor.clear();
+    this.#askedFor.set(context, { line: number, time: line.time });
   }
 
   /** A piece of a dump that somebody asked for, or of one that follows it closely. */
@@ -341,7 +339,7 @@ export class KernelLog {
       // panic_on_warn: the panic comes before the warning's own trace, which then follows it.
       const inside = open.rule.expectsTrace && !open.sawTrace && !open.ended && rule.consequence?.test(match.groups?.['what'] ?? '') === true;
       if (inside) {
-        this.#panics.push([new Report(rule, match, line, number), open]);
+        if (!this.#panics.some(([, cause]) => cause === open)) this.#panics.push([new Report(rule, match, line, number), open]);
         open.add(line, number);
         this.#timeline.died();
         return;
@@ -414,8 +412,6 @@ export class KernelLog {
 
   #keep(report: Report, follows = report.follows): Finding | undefined {
     const finding = report.finish();
-    // In a log with time stamps, words without one are somebody's text unless a report follows them.
-    if (!report.stamped && !report.sawBody) this.#unconfirmed.add(finding);
     if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
     if (this.#saidBefore(finding)) return undefined;
     const known = this.#seen.get(finding.title);
@@ -434,6 +430,8 @@ export class KernelLog {
     if (known === undefined) this.#seen.set(finding.title, [finding]);
     else known.push(finding);
     if (follows !== undefined) this.#follows.set(finding, follows);
+    // In a log with time stamps, words without one are somebody's text unless a report follows them.
+    if (!report.stamped && !report.sawBody) this.#unconfirmed.add(finding);
     this.#findings.push(finding);
     return finding;
   }
@@ -449,12 +447,12 @@ export class KernelLog {
     return true;
   }
 
-  #fact(line: Line): void {
+  #fact(line: Line, number: number): void {
     if (line.user) return;
     const version = /^Linux version (\S+) (.*)/.exec(line.text);
     if (version !== null) {
       this.#boots++;
-      this.#bootLine = this.#number;
+      this.#bootLine = number;
       if (this.#boots > 1) {
         for (const report of this.#open.values()) report.cut('the machine restarted inside the report');
         this.#closeAll();

@@ -11,6 +11,7 @@ import { formatSize } from '../units.js';
 import { bootTarget, defaultJobs, hazardsOf, makeTarget, resolveGuests, type GuestOptions } from './guests.js';
 import { loadWorkloads } from './load.js';
 import { LocalTarget } from './local-target.js';
+import { applyProfile, configChanges, readProfile, saveProfile } from './profile.js';
 import { chooseWorkloads, parseParam, plan, type PlannedInstance } from './plan.js';
 import { totalsOf, type ParamValue } from './result.js';
 import { RUN_SCHEMA, notRun, runAll, type RunDocument, type RunObserver, type WorkItem } from './runner.js';
@@ -29,6 +30,10 @@ export interface RunOptions extends GuestOptions {
   timeout?: number;
   out?: string;
   param: string[];
+  /** Use, or save, the guest's set-up under this name. */
+  profile?: string;
+  /** Names of the options that were given, not left at their defaults: a profile does not change those. */
+  given: ReadonlySet<string>;
 }
 
 export interface RunSurroundings {
@@ -65,7 +70,12 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
     for (const { target, instances } of targets)
       for (const instance of instances) for (const seed of options.seeds) for (let round = 0; round < options.repeat; round++) items.push({ instance, target, seed });
     if (options.gdb && items.length !== 1) throw new UsageError(`--gdb stops one instance, and ${items.length} are chosen; narrow them by name and --param`);
-    if (!signal.aborted) await runAll(items, { directory, document, observer, signal, jobs: options.gdb ? 1 : prepared.jobs, gdb: options.gdb, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
+    try {
+      if (!signal.aborted) await runAll(items, { directory, document, observer, signal, jobs: options.gdb ? 1 : prepared.jobs, gdb: options.gdb, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
+    } finally {
+      // The next run boots anew: what troubled this boot may have been the machine's doing, not the kernel's.
+      for (const discard of prepared.suspects) await discard();
+    }
     if (signal.aborted) document.run.interrupted = true;
     document.totals = totalsOf(document.results);
     document.run.endedAt = new Date().toISOString();
@@ -100,6 +110,8 @@ export function version(): string {
 
 interface Prepared {
   jobs: number;
+  /** Saved guests whose boot was not clean: forgotten after the run. */
+  suspects: (() => Promise<void>)[];
   /** Brings the targets up; a target that does not come up leaves its result in the document. */
   boot(directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]>;
 }
@@ -120,7 +132,7 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
     instances: plan(chosen, only, entry ? factsOf(entry.device) : {}),
   }));
   // One after another: instances share the machine's kernel log and the device.
-  return { jobs: 1, boot: () => Promise.resolve(targets) };
+  return { jobs: 1, suspects: [], boot: () => Promise.resolve(targets) };
 }
 
 /** Parameters that a device of the user's has already decided. */
@@ -129,9 +141,14 @@ function factsOf(device: LocalDevice): Record<string, ParamValue> {
   return { map: 'as found', align: formatSize(devdaxGeometry(device.path).align) };
 }
 
-async function prepareGuests(options: RunOptions, instances: PlannedInstance[], progress: (text: string) => void): Promise<Prepared> {
+async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], progress: (text: string) => void): Promise<Prepared> {
+  const profile = asked.profile === undefined ? undefined : readProfile(asked.profile);
+  const options = profile ? applyProfile(asked, profile, asked.given) : asked;
   const guests = await resolveGuests(options, progress);
+  if (profile) configChanges(profile, guests).forEach(progress);
+  else if (asked.profile !== undefined) progress(`profile ${asked.profile} saved as ${saveProfile(asked.profile, options, guests)}`);
   const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.kernels.length);
+  const suspects: Prepared['suspects'] = [];
   const boot = async (directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]> => {
     const ready: { target: Target; instances: PlannedInstance[] }[] = [];
     for (const kernel of guests.kernels) {
@@ -139,6 +156,7 @@ async function prepareGuests(options: RunOptions, instances: PlannedInstance[], 
       const target = await makeTarget(guests, kernel, progress);
       const { guest, trouble, cameUp } = await bootTarget(guests, kernel, target, directory);
       document.run.guests.push(guest);
+      if (trouble) suspects.push(() => target.discard());
       // The boot itself is a result where it did not go well: the workloads that could not run are not hidden by it.
       // A guest that came up judges its boot itself, where kernel/boot is among the workloads.
       if (trouble && !(cameUp && instances.some(({ workload }) => workload.name === 'kernel/boot'))) {
@@ -153,5 +171,5 @@ async function prepareGuests(options: RunOptions, instances: PlannedInstance[], 
     }
     return ready;
   };
-  return { jobs, boot };
+  return { jobs, suspects, boot };
 }
