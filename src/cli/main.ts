@@ -4,6 +4,8 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { DaxrigError, UsageError, messageOf } from '../errors.js';
 import { version } from '../run/run.js';
+import { command as history } from './history.js';
+import { command as importRuns } from './import.js';
 import { command as klog } from './klog.js';
 import { command as layouts } from './layouts.js';
 import { command as memmap } from './memmap.js';
@@ -12,7 +14,7 @@ import { command as run } from './run.js';
 import { command as stats } from './stats.js';
 import { command as workloads } from './workloads.js';
 
-const commands = [run, workloads, layouts, klog, memmap, stats, ...plannedCommands];
+const commands = [run, workloads, layouts, klog, memmap, stats, importRuns, history, ...plannedCommands];
 
 try {
   let parser = yargs(hideBin(process.argv))

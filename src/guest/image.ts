@@ -106,11 +106,18 @@ function librariesOf(files: readonly string[]): string[] {
   return [...libraries].sort();
 }
 
-/** Production packages of node_modules that the program imports in a guest (headers and build tools left out). */
+/** Production packages that a guest needs nothing of, nor of what they depend on. */
+const NOT_IN_GUESTS: Readonly<Record<string, string>> = {
+  'node-gyp': 'builds the addon',
+  'node-addon-api': 'headers of the addon',
+  'better-sqlite3': 'the timings database is on the host',
+};
+
+/** Production packages of node_modules that the program imports in a guest. */
 function runtimePackages(): string[] {
   const found = new Set<string>();
   const visit = (name: string): void => {
-    if (found.has(name) || ['node-gyp', 'node-addon-api'].includes(name)) return;
+    if (found.has(name) || Object.hasOwn(NOT_IN_GUESTS, name)) return;
     const manifest = packageFolder(name);
     if (manifest === undefined) throw new BrokenError(`node_modules/${name} is missing; run npm install in ${programRoot}`);
     found.add(name);
