@@ -49,6 +49,20 @@ export function isOurs(file: string): boolean {
   return header.toString('latin1', 0, MAGIC.length) === MAGIC && header.readUInt32BE(APPLICATION_ID_AT) === APPLICATION_ID;
 }
 
+/** Held, by a lock of SQLite's, while a new database is put in the place of a broken one. */
+export const lockOf = (file: string): string => `${file}.lock`;
+
+/** Waits while another process makes the file anew. What one that was killed left behind is no lock. */
+function awaitRepair(Sqlite: Awaited<ReturnType<typeof loadSqlite>>, file: string, wait: number): void {
+  if (inodeOf(lockOf(file)) === undefined) return;
+  const lock = connect(Sqlite, lockOf(file), { wait });
+  try {
+    lock.exec('BEGIN EXCLUSIVE');
+  } finally {
+    lock.close();
+  }
+}
+
 function connect(Sqlite: Awaited<ReturnType<typeof loadSqlite>>, file: string, options: { wait: number; readonly?: boolean; fileMustExist?: boolean }): Connection {
   const { wait, ...rest } = options;
   return new Sqlite(file, { ...rest, timeout: Math.max(1, Math.round(wait * 1000)) });
@@ -74,6 +88,7 @@ export async function openForWriting(file: string, { wait }: OpenOptions): Promi
   let db: Connection | undefined;
   try {
     fs.mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
+    awaitRepair(Sqlite, file, wait);
     db = connect(Sqlite, file, { wait });
     checkSchema(db, file);
     retryingBusy(wait, () => db!.pragma('journal_mode = WAL'));
@@ -107,6 +122,7 @@ export async function openForReading(file: string, { wait }: OpenOptions): Promi
   if (inodeOf(file) === undefined) return undefined;
   let db: Connection | undefined;
   try {
+    awaitRepair(Sqlite, file, wait);
     db = connect(Sqlite, file, { wait, fileMustExist: true });
     checkSchema(db, file);
     if (!isCurrent(db)) migrate(db, file);

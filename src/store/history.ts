@@ -58,15 +58,7 @@ export function metricNames({ db }: Database): string[] {
   return db.prepare('SELECT DISTINCT name FROM series WHERE EXISTS (SELECT 1 FROM samples WHERE samples.series = series.id) ORDER BY name').pluck().all() as string[];
 }
 
-interface SampleRow {
-  result: number;
-  run: number;
-  kernel: string;
-  count: number;
-  median: number;
-  q1: number;
-  q3: number;
-}
+type SampleRow = [result: number, run: number, kernel: string, count: number, median: number, q1: number, q3: number];
 
 export interface RunRow {
   run: string;
@@ -85,34 +77,54 @@ export class SessionReader {
     const runs = db.prepare('SELECT id, run, folder, started, version FROM runs').all() as (RunRow & { id: number })[];
     this.#runs = new Map(runs.map(({ id, ...run }) => [id, run]));
     // What a workload measured before it failed is no measurement of a working kernel.
-    this.#rows = db.prepare(`SELECT samples.result, results.run, results.kernel, count, median, q1, q3
-      FROM samples JOIN results ON results.id = samples.result WHERE samples.series = ? AND results.outcome IN ('pass', 'xfail')`);
-    this.#data = db.prepare('SELECT data FROM samples WHERE series = ? AND result = ?').pluck();
+    this.#rows = db
+      .prepare(
+        `SELECT samples.result, results.run, results.kernel, count, median, q1, q3
+         FROM samples CROSS JOIN results ON results.id = samples.result
+         WHERE samples.series = ? AND samples.started >= ? AND results.outcome IN ('pass', 'xfail')
+         ORDER BY samples.started DESC`,
+      )
+      .raw();
+    this.#data = db.prepare('SELECT data FROM samples WHERE series = ? AND started = ? AND result = ?').pluck();
   }
 
-  /** Oldest first; of one run, by kernel. */
-  sessions(series: Series, { since, kernels }: SessionFilter = {}): Session[] {
+  /** Oldest first; of one run, by kernel. With `limit`, only so many of the newest. */
+  sessions(series: Series, { since = -Infinity, kernels }: SessionFilter = {}, limit = Infinity): Session[] {
     const patterns = kernels?.map(globToRegExp);
-    const rows = this.#rows.all(series.id) as SampleRow[];
-    const found = new Map<string, Session>();
-    for (const { result, run: id, kernel, count, median, q1, q3 } of rows) {
+    /** By run, then kernel; runs newest first. */
+    const found = new Map<number, Map<string, Session>>();
+    let count = 0;
+    for (const row of this.#rows.iterate(series.id, Math.max(since, -8.64e15)) as Iterable<SampleRow>) {
+      const [result, id, kernel, n, median, q1, q3] = row;
       const run = this.#runs.get(id);
       // Recorded since this reader was made.
-      if (!run || (since !== undefined && run.started < since) || (patterns && !patterns.some((pattern) => pattern.test(kernel)))) continue;
-      const key = `${id} ${kernel}`;
-      const session = found.get(key);
+      if (!run || (patterns && !patterns.some((pattern) => pattern.test(kernel)))) continue;
+      let sessions = found.get(id);
+      if (!sessions) {
+        if (count >= limit) break;
+        found.set(id, (sessions = new Map<string, Session>()));
+      }
+      const session = sessions.get(kernel);
       if (session) {
         session.results.push(result);
-        session.n += count;
-      } else found.set(key, { ...run, kernel, n: count, median, q1, q3, results: [result] });
+        session.n += n;
+      } else {
+        sessions.set(kernel, { ...run, kernel, n, median, q1, q3, results: [result] });
+        count++;
+      }
     }
-    const sessions = [...found.values()];
-    for (const session of sessions) if (session.results.length > 1) Object.assign(session, quartiles(this.samples(series, session)));
-    return sessions.sort((a, b) => a.started - b.started || compareText(a.run, b.run) || compareKernels(a.kernel, b.kernel));
+    const all = [...found.values()].flatMap((sessions) => [...sessions.values()]);
+    for (const session of all) {
+      if (session.results.length === 1) continue;
+      session.results.sort((a, b) => a - b);
+      Object.assign(session, quartiles(this.samples(series, session)));
+    }
+    all.sort((a, b) => a.started - b.started || compareText(a.run, b.run) || compareKernels(a.kernel, b.kernel));
+    return limit === Infinity ? all : all.slice(-limit);
   }
 
   samples(series: Series, session: Session): Float64Array {
-    const parts = session.results.map((result) => samplesOf(this.#data.get(series.id, result) as Buffer));
+    const parts = session.results.map((result) => samplesOf(this.#data.get(series.id, session.started, result) as Buffer));
     if (parts.length === 1) return parts[0]!;
     const all = new Float64Array(session.n);
     let at = 0;

@@ -110,7 +110,7 @@ const STATEMENTS = {
   addEnvironment: 'INSERT INTO environments (facts) VALUES (?)',
   findSeries: 'SELECT id FROM series WHERE name = ? AND params = ? AND unit = ? AND clock = ? AND environment = ? AND workload = ?',
   addSeries: 'INSERT INTO series (name, params, unit, clock, environment, workload, metric) VALUES (?, ?, ?, ?, ?, ?, ?)',
-  addSamples: 'INSERT INTO samples (series, result, count, median, q1, q3, data) VALUES (?, ?, ?, ?, ?, ?, ?)',
+  addSamples: 'INSERT INTO samples (series, started, result, count, median, q1, q3, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
 } as const;
 
 class Recorder {
@@ -150,11 +150,11 @@ class Recorder {
     if (before) this.#sql.remove.run(before.id);
     if (run.source !== 'recovered') this.#sql.removeRecovered.run(run.folder, run.run);
     const { lastInsertRowid: id } = this.#sql.addRun.run(run.run, run.digest, run.folder, run.started, run.ended, run.source, run.version, JSON.stringify(run.facts));
-    run.results.forEach((result, position) => this.#addResult(Number(id), position, result));
+    run.results.forEach((result, position) => this.#addResult(Number(id), run.started, position, result));
     return before ? 'updated' : 'imported';
   }
 
-  #addResult(run: number, position: number, result: StoredResult): void {
+  #addResult(run: number, started: number, position: number, result: StoredResult): void {
     const params = canonical(result.params);
     const { lastInsertRowid: id } = this.#sql.addResult.run(run, position, result.workload, params, result.kernel, result.outcome, result.reason, result.seconds, result.seed, result.digest);
     if (result.metrics.length === 0) return;
@@ -162,7 +162,7 @@ class Recorder {
     for (const { name, unit, clock, samples } of result.metrics) {
       const series = this.#idOf('series', `${result.workload}/${name}`, params, unit, clock, environment, result.workload, name);
       const { median, q1, q3 } = quartiles(samples);
-      this.#sql.addSamples.run(series, id, samples.length, median, q1, q3, Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength));
+      this.#sql.addSamples.run(series, started, id, samples.length, median, q1, q3, Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength));
     }
   }
 

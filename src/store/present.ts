@@ -50,7 +50,7 @@ export function trendText({ series, line, sessions, older, changes }: Trend): st
   });
   const out = [`${seriesTitle(series, line)}  (${series.unit}, ${series.clock})`, `  ${describeEnvironment(series.environment)}`];
   out.push(...table(['kernel', 'date (UTC)', 'n', 'median', 'spread', 'change', ''], rows, [0, 1, 6]).map((text) => `  ${text}`));
-  if (older > 0) out.push(`  ${older} older session${older === 1 ? '' : 's'} not shown; --limit 0 shows all`);
+  if (older) out.push('  older sessions are not shown; --limit 0 shows all');
   if (sessions.length > 1) out.push(`  ${sparkline(sessions.map(({ median }) => median).slice(-100))}`);
   return out.join('\n');
 }
@@ -95,9 +95,9 @@ export function trendJson(trend: Trend, samples?: Samples): object {
   };
 }
 
-export function checkJson({ series, line, candidate, id: _, regressed, ...verdict }: Check): object {
+export function checkJson({ series, line, candidate, regressed, level, id: _, since: _since, ...verdict }: Check): object {
   const { name, params, unit, environment } = series;
-  return { metric: name, params, unit, environment, ...(line === undefined ? {} : { line }), run: candidate.run, kernel: candidate.kernel, date: dateOf(candidate), ...verdict, clock: series.clock, regressed };
+  return { metric: name, params, unit, environment, ...(line === undefined ? {} : { line }), run: candidate.run, kernel: candidate.kernel, date: dateOf(candidate), ...verdict, clock: series.clock, ...(level === undefined ? {} : { levelSince: level }), regressed };
 }
 
 const SERIES_COLUMNS = ['workload', 'metric', 'params', 'unit', 'clock', ...ENVIRONMENT_FIELDS.filter((name) => name !== 'clock')];

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, UsageError, codeOf } from '../errors.js';
-import { isOurs, openForWriting, type OpenOptions } from './database.js';
+import { isOurs, lockOf, openForWriting, type OpenOptions } from './database.js';
 import { importRuns, noCounts, type ImportCounts } from './import.js';
 import { looksLikeRun } from './runfile.js';
 import { explained, isCorruption, isReadOnly, loadSqlite } from './sqlite.js';
@@ -23,11 +23,10 @@ export interface Repair {
 export async function repair(file: string, options: OpenOptions & { note: (line: string) => void }): Promise<Repair | undefined> {
   if (!isOurs(file)) throw new UsageError(`${file}: is no timings database; name another with --db FILE`);
   const Sqlite = await loadSqlite();
-  const lockFile = `${file}.lock`;
   let lock;
   try {
     // One at a time; a lock of SQLite's is gone with the process, however that ends.
-    lock = new Sqlite(lockFile, { timeout: Math.max(1, options.wait * 1000) });
+    lock = new Sqlite(lockOf(file), { timeout: Math.max(1, options.wait * 1000) });
     lock.exec('BEGIN EXCLUSIVE');
     if (await isSound(file)) return undefined;
     const { folders, gone } = await knownFolders(file);
@@ -45,8 +44,8 @@ export async function repair(file: string, options: OpenOptions & { note: (line:
     if (isReadOnly(error)) throw new UsageError(`${file}: is broken, and cannot be made anew because it or its folder cannot be written (${codeOf(error)})`, { cause: error });
     throw explained(error, file, options.wait);
   } finally {
+    // Its file stays: removed under a process that waits for it, it would fail that one.
     lock?.close();
-    fs.rmSync(lockFile, { force: true });
   }
 }
 
@@ -60,8 +59,10 @@ function swap(file: string, fresh: string): string {
   } catch {
     fs.copyFileSync(file, kept); // a file system without hard links
   }
-  // What SQLite kept beside the broken file must not be taken for the new one's.
-  for (const suffix of ['-wal', '-shm']) if (fs.existsSync(`${file}${suffix}`)) fs.renameSync(`${file}${suffix}`, `${kept}${suffix}`);
+  // What SQLite kept beside the broken file must not be taken for the new one's. Nobody makes it anew: openers wait for the lock.
+  const log = fs.statSync(`${file}-wal`, { throwIfNoEntry: false });
+  if (log && log.size > 0) fs.renameSync(`${file}-wal`, `${kept}-wal`);
+  for (const suffix of ['-wal', '-shm']) fs.rmSync(`${file}${suffix}`, { force: true });
   fs.renameSync(fresh, file);
   return kept;
 }

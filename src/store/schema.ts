@@ -61,9 +61,11 @@ const MIGRATIONS: readonly string[] = [
     UNIQUE (name, params, unit, clock, environment, workload)
   ) STRICT;
 
-  -- One row per metric of a result. Clustered by series: a trend is read from neighbouring pages.
+  -- One row per metric of a result. Clustered by series and time: a trend is read from neighbouring pages.
   CREATE TABLE samples (
     series INTEGER NOT NULL REFERENCES series,
+    -- of the run, once more: the newest sessions of a series are the end of its rows
+    started INTEGER NOT NULL,
     result INTEGER NOT NULL REFERENCES results ON DELETE CASCADE,
     count INTEGER NOT NULL,
     median REAL NOT NULL,
@@ -71,7 +73,7 @@ const MIGRATIONS: readonly string[] = [
     q3 REAL NOT NULL,
     -- float64, little-endian, in the order they were taken
     data BLOB NOT NULL,
-    PRIMARY KEY (series, result)
+    PRIMARY KEY (series, started, result)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX samples_result ON samples (result);
   `,

@@ -10,6 +10,8 @@ export interface TrendOptions extends SessionFilter {
   perKernel?: boolean;
   /** Newest sessions wanted. Default: all. */
   limit?: number;
+  /** Look for change points; default true. */
+  changes?: boolean;
 }
 
 export interface Change {
@@ -26,8 +28,8 @@ export interface Trend {
   line?: string;
   /** Oldest first. */
   sessions: Session[];
-  /** Older ones that the limit left out. */
-  older: number;
+  /** The limit left older ones out. */
+  older: boolean;
   changes: Change[];
 }
 
@@ -37,16 +39,24 @@ const CONTEXT = 256;
 const REMEMBERED = 60;
 
 /** The trends of a series that have sessions; none when the filter leaves nothing. */
-export function trendsOf(reader: SessionReader, series: Series, { perKernel, limit = Infinity, ...filter }: TrendOptions): Trend[] {
-  return linesOf(reader.sessions(series, filter), perKernel).map(([line, sessions]) => {
+export function trendsOf(reader: SessionReader, series: Series, { perKernel, limit = Infinity, changes: look = true, ...filter }: TrendOptions): Trend[] {
+  const wanted = Math.max(limit, CONTEXT);
+  return read(reader, series, filter, perKernel, wanted + 1).map(([line, sessions]) => {
     const shown = sessions.slice(-limit);
-    const older = sessions.length - shown.length;
-    const from = limit === Infinity ? 0 : Math.max(0, sessions.length - Math.max(limit, CONTEXT));
-    const changes = changePoints(sessions.slice(from).map(({ median }) => [median]))
-      .map(({ index, ...change }) => ({ ...change, index: index + from - older }))
+    const left = sessions.length - shown.length;
+    const from = limit === Infinity ? 0 : Math.max(0, sessions.length - wanted);
+    const changes = changePoints(look ? sessions.slice(from).map(({ median }) => [median]) : [])
+      .map(({ index, ...change }) => ({ ...change, index: index + from - left }))
       .filter(({ index }) => index >= 0);
-    return { series, ...(line === undefined ? {} : { line }), sessions: shown, older, changes };
+    return { series, ...(line === undefined ? {} : { line }), sessions: shown, older: left > 0, changes };
   });
+}
+
+/** At least the newest `count` sessions of every trend of the series. */
+function read(reader: SessionReader, series: Series, filter: SessionFilter, perKernel: boolean | undefined, count: number): [line: string | undefined, sessions: Session[]][] {
+  const newest = linesOf(reader.sessions(series, filter, count), perKernel);
+  // Where there are several lines, the newest of all are not the newest of each.
+  return newest.length === 1 && newest[0]![0] === undefined ? newest : linesOf(reader.sessions(series, filter), perKernel);
 }
 
 /** Sessions as one trend, or by kernel line. Lines measured side by side, again and again, are no steps of one trend. */
@@ -71,6 +81,8 @@ export interface Check extends HistoryResult {
   line?: string;
   candidate: Session;
   better: Better;
+  /** The run from which on the stored sessions are at their present level. */
+  level: string | undefined;
   /** The shift is for the worse, and the metric has a worse. */
   regressed: boolean;
 }
@@ -82,7 +94,7 @@ export interface CheckOptions extends TrendOptions {
 /** The newest session of each trend against those before it. `since` leaves out trends without a session since then, nothing else. */
 export function checkSeries(reader: SessionReader, series: Series, { better: betterOf, since, perKernel, kernels }: CheckOptions): Check[] {
   const better = betterOf(series);
-  const trends = linesOf(reader.sessions(series, kernels === undefined ? {} : { kernels }), perKernel);
+  const trends = read(reader, series, kernels === undefined ? {} : { kernels }, perKernel, REMEMBERED + 1);
   return trends.flatMap(([line, sessions]) => {
     const candidate = sessions.at(-1)!;
     if (since !== undefined && candidate.started < since) return [];
@@ -96,8 +108,7 @@ export function checkSeries(reader: SessionReader, series: Series, { better: bet
       candidate: numbers(candidate),
       direction: better === 'higher' ? 'higher' : 'lower',
     });
-    const older = sessions.length - 1 - stored.length;
-    return [{ ...verdict, since: verdict.since + older, series, ...(line === undefined ? {} : { line }), candidate, better, regressed: verdict.verdict === 'regressed' && better !== 'neither' }];
+    return [{ ...verdict, level: stored[verdict.since]?.run, series, ...(line === undefined ? {} : { line }), candidate, better, regressed: verdict.verdict === 'regressed' && better !== 'neither' }];
   });
 }
 
