@@ -44,7 +44,7 @@ async function handler(args: HistoryArguments): Promise<void> {
     ...(args.kernel === undefined ? {} : { kernels: args.kernel }),
     ...(args.perKernel === undefined ? {} : { perKernel: args.perKernel }),
     ...(limit === undefined ? {} : { limit }),
-    changes: !(csv && samples),
+    changes: !csv,
   };
   const params = args.param.map(parseParam);
   const note = (line: string): void => void process.stderr.write(`daxrig: ${line}\n`);

@@ -94,6 +94,8 @@ export async function openForWriting(file: string, { wait }: OpenOptions): Promi
     retryingBusy(wait, () => db!.pragma('journal_mode = WAL'));
     // With a write-ahead log this survives any crash of the process; a power cut may take the newest runs, which can be imported again.
     db.pragma('synchronous = NORMAL');
+    // 32 MiB: runs of many metrics touch the same pages again and again, and merging those back is what an import waits for.
+    db.pragma('wal_autocheckpoint = 8192');
     db.pragma('foreign_keys = ON');
     migrate(db, file);
     return opened(db, file, false);

@@ -103,18 +103,18 @@ export function checkJson({ series, line, candidate, regressed, level, id: _, si
 const SERIES_COLUMNS = ['workload', 'metric', 'params', 'unit', 'clock', ...ENVIRONMENT_FIELDS.filter((name) => name !== 'clock')];
 const SESSION_COLUMNS = ['kernel', 'run', 'date', 'version'];
 
-export const csvHeader = (samples: boolean): string => csvLine([...SERIES_COLUMNS, ...SESSION_COLUMNS, ...(samples ? ['sample', 'value'] : ['n', 'median', 'q1', 'q3', 'new_level'])]);
+export const csvHeader = (samples: boolean): string => csvLine([...SERIES_COLUMNS, ...SESSION_COLUMNS, ...(samples ? ['sample', 'value'] : ['n', 'median', 'q1', 'q3'])]);
 
 /** One line per session, or with `samples` one per sample. */
 export function* csvLines(trend: Trend, samples?: Samples): Generator<string> {
-  const { series, sessions, changes } = trend;
+  const { series, sessions } = trend;
   const params = Object.entries(series.params).map(([key, value]) => `${key}=${String(value)}`).join(',');
   const fixed = [series.workload, series.metric, params, series.unit, series.clock, ...ENVIRONMENT_FIELDS.filter((name) => name !== 'clock').map((name) => series.environment[name] ?? '')];
-  for (const [i, session] of sessions.entries()) {
+  for (const session of sessions) {
     const { kernel, run, version, n, median, q1, q3 } = session;
     const start = csvLine([...fixed, kernel, run, dateOf(session), version]);
     if (samples) for (const [index, value] of samples(trend, session).entries()) yield `${start},${index},${value}`;
-    else yield `${start},${n},${median},${q1},${q3},${changes.some(({ index }) => index === i) ? 1 : 0}`;
+    else yield `${start},${n},${median},${q1},${q3}`;
   }
 }
 

@@ -34,7 +34,7 @@ export interface Trend {
 }
 
 /** Sessions that change points are looked for in: more than are shown, so that the first shown stand in their context. */
-const CONTEXT = 256;
+const CONTEXT = 128;
 /** Stored sessions that a new one is judged by; history() looks at no more. */
 const REMEMBERED = 60;
 
