@@ -12,6 +12,8 @@ const GZIP = Buffer.from([0x1f, 0x8b]);
 const builder = (yargs: Argv) =>
   yargs
     .positional('file', { type: 'string', demandOption: true, describe: 'dmesg, journalctl, serial console or mail text, also gzipped; - for stdin' })
+    // Without a fixed count yargs takes a lone "-" for an option without a name.
+    .nargs('file', 1)
     .option('expect', { choices: FINDING_KINDS, array: true, default: [] as FindingKind[], describe: 'kinds that were provoked and so are no complaint' })
     .option('excerpt', { type: 'number', default: 12, describe: 'lines shown of each report; 0 for none' })
     .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })

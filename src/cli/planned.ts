@@ -15,7 +15,6 @@ const planned = (name: string, describe: string): CommandModule => ({
 
 export const plannedCommands: readonly CommandModule[] = [
   planned('inject', 'one memory failure by hand'),
-  planned('compare', 'interleaved comparison of two kernels'),
   planned('report', 'HTML report'),
   planned('drill', 'load a known kernel fault and see whether a run notices'),
 ];

@@ -7,36 +7,27 @@ import { FORMATS, parseFormat, type FormatRequest } from '../report/index.js';
 import { TerminalObserver, summary } from '../report/terminal.js';
 import { exitCodeOf } from '../run/result.js';
 import { run, type RunOptions } from '../run/run.js';
+import { defined, guestOptions, readGuestOptions, readSeed, untilSignal, wholeNumber } from './guest-options.js';
 import { notYet } from './planned.js';
 
 const builder = (yargs: Argv) =>
-  yargs
-    .positional('names', { type: 'string', array: true, default: [], describe: 'workloads to run, by name or glob; default: all' })
+  guestOptions(yargs)
+    .positional('names', { type: 'string', array: true, default: [] as string[], describe: 'workloads to run, by name or glob; default: all' })
     .option('target', { choices: ['auto', 'guest', 'local'] as const, default: 'auto' as const, describe: 'where: a QEMU guest, or this machine (auto: local when --device is given)' })
-    .option('device', { type: 'string', array: true, default: [], describe: 'local: /dev/daxX.Y, or a folder on a DAX mount' })
-    .option('destroy-data', { type: 'string', array: true, default: [], describe: 'names again what of --device may be overwritten' })
-    .option('kernel', { type: 'string', array: true, default: [], describe: 'kernels for guests: release, image, build tree, .deb, or debian:SUITE[/VERSION]' })
-    .option('modules', { type: 'string', describe: 'folder of the kernel\'s modules, when they are not beside it' })
-    .option('layout', { type: 'string', describe: 'guest memory layout by name (see "daxrig layouts")' })
-    .option('memmap', { type: 'string', array: true, describe: 'pmem carved from guest RAM: nn[KMG]!ss[KMG]' })
-    .option('guest-mem', { type: 'string', describe: 'guest RAM, for example 6G' })
-    .option('guest-cpus', { type: 'number', describe: 'guest CPUs (default 2; 1 with --clock icount)' })
-    .option('numa', { type: 'number', describe: 'NUMA nodes of the guest' })
-    .option('accel', { choices: ['auto', 'kvm', 'tcg'] as const, default: 'auto' as const, describe: 'QEMU accelerator; auto probes whether KVM really runs a guest' })
-    .option('clock', { choices: ['wall', 'icount'] as const, default: 'wall' as const, describe: 'icount: instructions are the clock, and a run repeats to the bit' })
-    .option('seed', { type: 'string', default: '1', describe: 'seed of everything chosen at random' })
+    .option('device', { type: 'string', array: true, default: [] as string[], describe: 'local: /dev/daxX.Y, or a folder on a DAX mount' })
+    .option('destroy-data', { type: 'string', array: true, default: [] as string[], describe: 'names again what of --device may be overwritten' })
+    .option('seed', { type: 'string', describe: 'seed of everything chosen at random (default 1)' })
+    .option('seeds', { type: 'string', describe: 'A..B: one fresh copy of each instance for each seed' })
+    .conflicts('seeds', 'seed')
+    .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })
+    .option('coverage', { type: 'boolean', default: false, describe: 'kernel functions reached (not available yet)' })
     .option('repeat', { type: 'number', default: 1, describe: 'times each instance is run' })
     .option('jobs', { type: 'number', describe: 'guests side by side (default: by cores and free memory)' })
     .option('timeout', { type: 'number', describe: 'seconds that one workload may take' })
-    .option('guest-file', { type: 'string', array: true, default: [], describe: 'SRC[:DST], copied into the guest (default /run/daxrig/NAME)' })
-    .option('guest-setup', { type: 'string', describe: 'shell script run as root in the guest before its state is saved' })
-    .option('append', { type: 'string', describe: 'more words for the guest kernel\'s command line' })
-    .option('qemu', { type: 'string', describe: 'QEMU program to use' })
     .option('snapshot', { type: 'boolean', default: true, describe: 'restore a saved guest for each workload; --no-snapshot boots each time' })
-    .option('load', { type: 'string', array: true, default: [], describe: 'file with workloads of your own (.mjs)' })
-    .option('param', { type: 'string', array: true, default: [], describe: 'only instances with KEY=VALUE[,VALUE], for example fs=xfs' })
+    .option('param', { type: 'string', array: true, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE], for example fs=xfs' })
     .option('out', { type: 'string', describe: 'run directory (default: one below the state folder)' })
-    .option('format', { type: 'string', array: true, default: [], describe: 'report: text, ktap or junit, NAME[=FILE]; repeatable' })
+    .option('format', { type: 'string', array: true, default: [] as string[], describe: 'report: text, ktap or junit, NAME[=FILE]; repeatable' })
     .option('bisect', { type: 'boolean', default: false, describe: 'exit 0, 1, or 125 for everything else, as git bisect run expects' })
     .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })
     .example('$0 run', 'everything, in guests of this Debian\'s newest kernel')
@@ -47,9 +38,7 @@ const builder = (yargs: Argv) =>
 type RunArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
 
 async function handler(args: RunArguments): Promise<void> {
-  if (process.argv.includes('--seeds')) notYet('--seeds');
-  if (process.argv.includes('--coverage')) notYet('--coverage');
-  if (process.argv.includes('--gdb')) notYet('--gdb');
+  if (args.coverage) notYet('--coverage');
   const formats = args.format.map(parseFormat);
   const toStdout = formats.filter(({ format, file }) => file === undefined && format !== 'text');
   if (args.json && toStdout.length > 0) throw new UsageError(`--json and --format ${toStdout[0]!.format} both want stdout; give the report a file: --format ${toStdout[0]!.format}=FILE`);
@@ -60,13 +49,13 @@ async function handler(args: RunArguments): Promise<void> {
   const human = args.json || toStdout.length > 0 ? process.stderr : process.stdout;
   const observer = new TerminalObserver(human);
   if (args.kernel.length > 1 || args.kernel.some((spec) => spec.includes('*')) || args.device.length > 1) observer.showLabels();
-  const controller = new AbortController();
-  const stop = (): void => controller.abort();
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, stop);
   const started = Date.now();
-  const document = await run(options, { observer, progress: (text) => observer.note(text), signal: controller.signal });
+  let interrupted = false;
+  const document = await untilSignal(async (signal) => {
+    signal.addEventListener('abort', () => (interrupted = true));
+    return run(options, { observer, progress: (text) => observer.note(text), signal });
+  });
   observer.done();
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(name, stop);
 
   for (const { format, file } of formats) {
     if (format === 'text') continue;
@@ -78,7 +67,7 @@ async function handler(args: RunArguments): Promise<void> {
   human.write(`${summary(document, (Date.now() - started) / 1000)}\n`);
   const code = exitCodeOf(document.totals, args.bisect);
   // What a Ctrl-C left undone is lost, whatever the rest came to.
-  process.exitCode = controller.signal.aborted && code !== 1 ? (args.bisect ? 125 : 3) : code;
+  process.exitCode = interrupted && code !== 1 ? (args.bisect ? 125 : 3) : code;
 }
 
 /** A report that cannot be written is found out before an hour of work, not after it. */
@@ -94,25 +83,23 @@ function checkWritable(formats: readonly FormatRequest[]): void {
   }
 }
 
-function whole(name: string, value: number | undefined, least: number): void {
-  if (value !== undefined && (!Number.isInteger(value) || value < least)) throw new UsageError(`--${name}: a whole number from ${least} up`);
+/** --seeds A..B, at most a million. */
+function readSeeds(text: string): number[] {
+  const match = /^(\d+)\.\.(\d+)$/.exec(text);
+  const [from, to] = [Number(match?.[1]), Number(match?.[2])];
+  if (!match || to < from || to - from >= 1e6) throw new UsageError(`--seeds ${text}: write A..B with A not above B, for example 1..1000`);
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
 }
 
 function readOptions(args: RunArguments): RunOptions {
-  whole('repeat', args.repeat, 1);
-  whole('jobs', args.jobs, 1);
+  wholeNumber('repeat', args.repeat, 1);
+  wholeNumber('jobs', args.jobs, 1);
   if (args.timeout !== undefined && !(args.timeout > 0)) throw new UsageError('--timeout: a number of seconds above 0');
-  const seed = Number(args.seed);
-  if (!/^\d+$/.test(args.seed) || !Number.isSafeInteger(seed)) throw new UsageError(`--seed ${args.seed}: a whole number from 0 up`);
-  return { ...pickOptions(args), seed, command: process.argv.slice(2) };
-}
-
-/** Only what RunOptions knows: yargs adds each name in two spellings. */
-function pickOptions(args: RunArguments): Omit<RunOptions, 'seed' | 'command'> {
-  const { names, target, device, destroyData, kernel, accel, clock, repeat, guestFile, load, param, snapshot } = args;
-  const optional = { modules: args.modules, layout: args.layout, memmap: args.memmap, guestMem: args.guestMem, guestCpus: args.guestCpus, numa: args.numa, jobs: args.jobs, timeout: args.timeout, guestSetup: args.guestSetup, append: args.append, qemu: args.qemu, out: args.out };
-  const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)) as { [Key in keyof typeof optional]?: NonNullable<(typeof optional)[Key]> };
-  return { names, target, device, destroyData, kernel, accel, clock, repeat, guestFile, load, param, snapshot, ...given };
+  const seeds = args.seeds === undefined ? [readSeed(args.seed ?? '1')] : readSeeds(args.seeds);
+  const { names, target, device, destroyData, repeat, param, snapshot, gdb } = args;
+  if (gdb && !snapshot) throw new UsageError('--gdb stops a restored copy; leave --no-snapshot out');
+  const { jobs, timeout, out } = args;
+  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seeds, gdb, ...defined({ jobs, timeout, out }) };
 }
 
 export const command: CommandModule<object, RunArguments> = {

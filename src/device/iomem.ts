@@ -1,9 +1,9 @@
 // The live /proc/iomem, as this machine shows it. Addresses are zeros for all but root.
 import fs from 'node:fs';
+import { parseIomem, pmemRanges as rangesIn } from '../kernel/iomem.js';
 
 /** Physical ranges of persistent memory, from firmware or memmap=; `end` is exclusive. Empty without root. */
-export function pmemRanges(text = fs.readFileSync('/proc/iomem', 'utf8')): { start: number; end: number }[] {
-  return [...text.matchAll(/^([0-9a-f]+)-([0-9a-f]+) : Persistent Memory/gm)]
-    .map((match) => ({ start: parseInt(match[1]!, 16), end: parseInt(match[2]!, 16) + 1 }))
-    .filter(({ start, end }) => start > 0 && end > start);
+export function pmemRanges(): { start: number; end: number }[] {
+  if (process.getuid?.() !== 0) return [];
+  return rangesIn(parseIomem(fs.readFileSync('/proc/iomem', 'utf8'))).map(({ start, end }) => ({ start, end: end + 1 }));
 }

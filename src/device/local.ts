@@ -5,8 +5,10 @@ import { BrokenError, UsageError, codeOf, messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { pmemRanges } from './iomem.js';
 import { mountOf, mounts } from './mounts.js';
-import type { DevdaxPlace, FsdaxPlace } from './place.js';
-import { UnmetNeed, devdaxGeometry, type Provisioned } from './provision.js';
+import { chardevOf, namespaces, type Namespace } from './ndctl.js';
+import type { FsdaxPlace } from './place.js';
+import { UnmetNeed, devdaxPlace, type Provisioned } from './provision.js';
+import { toolPath } from './tool.js';
 
 export type LocalDevice =
   | { kind: 'devdax'; path: string }
@@ -105,13 +107,18 @@ export function signatureOf(device: string): string | undefined {
   }
 }
 
+/** The namespace that is this device alone; undefined where ndctl is missing, or the namespace has several devices. */
+async function namespaceBehind(device: string): Promise<Namespace | undefined> {
+  if (toolPath('ndctl') === undefined) return undefined;
+  return (await namespaces()).find((namespace) => chardevOf(namespace) === path.basename(device) && (namespace.daxregion?.devices?.length ?? 1) === 1);
+}
+
 /** The place that a local path is, for a workload of one mode. Throws UnmetNeed when it is the other kind. */
 export async function findPlace(given: string, mode: 'fsdax' | 'devdax'): Promise<Provisioned> {
   const device = identifyDevice(given);
   if (device.kind === 'devdax') {
     if (mode !== 'devdax') throw new UnmetNeed(`${given} is a devdax device; this workload needs a folder on a DAX mount`);
-    const place: DevdaxPlace = { kind: 'devdax', path: device.path, ...devdaxGeometry(device.path), ranges: pmemRanges() };
-    return { place, restore: async () => {} };
+    return { place: devdaxPlace(device.path, await namespaceBehind(device.path)), restore: async () => {} };
   }
   if (mode !== 'fsdax') throw new UnmetNeed(`${given} is on a DAX file system; this workload needs a /dev/daxX.Y`);
   if (device.kind === 'file') throw new UnmetNeed(`${given} is one file; this workload makes files of its own: name the folder`);

@@ -92,17 +92,15 @@ async function mountFsdax(request: PlaceRequest, namespace: Namespace, folder: s
 async function devdaxOf(namespace: Namespace, request: PlaceRequest): Promise<Provisioned<DevdaxPlace>> {
   const chardev = chardevOf(namespace);
   if (chardev === undefined) throw new BrokenError(`${namespace.dev}: devdax without a character device`);
-  const device = `/dev/${chardev}`;
-  await waitForFile(device);
-  const place: DevdaxPlace = {
-    kind: 'devdax',
-    path: device,
-    ...devdaxGeometry(device),
-    namespace: namespace.dev,
-    ranges: pmemRanges(),
-    asBlockDevice: (work) => lendAsBlockDevice(namespace, device, request, work),
-  };
-  return { place, restore: async () => {} };
+  await waitForFile(`/dev/${chardev}`);
+  return { place: devdaxPlace(`/dev/${chardev}`, namespace, request.map), restore: async () => {} };
+}
+
+/** A devdax device as a place; with its namespace known, it can be lent as a block device. */
+export function devdaxPlace(device: string, namespace?: Namespace, map?: string): DevdaxPlace {
+  const place: DevdaxPlace = { kind: 'devdax', path: device, ...devdaxGeometry(device), ranges: pmemRanges() };
+  if (!namespace) return place;
+  return { ...place, namespace: namespace.dev, asBlockDevice: (work) => lendAsBlockDevice(namespace, device, map, work) };
 }
 
 /** Size and alignment of a devdax character device, bytes, from sysfs (Documentation/ABI/testing/sysfs-bus-dax). */
@@ -132,11 +130,11 @@ const characterFolder = (device: string): string => {
  * data at the same offset (drivers/nvdimm/pfn_devs.c); with the map in RAM ndctl makes a legacy region's block device
  * without an info block, and its data begins earlier. Physical addresses tell which.
  */
-async function lendAsBlockDevice(namespace: Namespace, device: string, request: PlaceRequest, work: (blockDevice: string, offset: number) => Promise<void> | void): Promise<void> {
+async function lendAsBlockDevice(namespace: Namespace, device: string, asked: string | undefined, work: (blockDevice: string, offset: number) => Promise<void> | void): Promise<void> {
   const start = resourceOf(characterFolder(device), device);
   const identity = { ...(namespace.uuid ? { uuid: namespace.uuid } : {}), ...(namespace.name ? { name: namespace.name } : {}) };
-  const map = namespace.map ?? request.map;
-  const shape = { ...(map ? { map } : {}), align: namespace.align ?? request.align ?? '2M', ...identity };
+  const map = namespace.map ?? asked;
+  const shape = { ...(map ? { map } : {}), align: namespace.align ?? devdaxGeometry(device).align, ...identity };
   const block = await createNamespace({ namespace: namespace.dev }, { mode: 'fsdax', ...shape });
   try {
     if (!block.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);

@@ -155,15 +155,29 @@ async function defaultRelease(options: string[]): Promise<string | undefined> {
   return /^Depends:.*?linux-(?:image|binary)-(\d[\w.+~-]*-amd64)/m.exec(shown)?.[1];
 }
 
+/** An answer of the archive is good for this long; `daxrig kernels --update` asks anew. */
+const FRESH_MS = 24 * 3600 * 1000;
+
 /**
- * Kernels that one suite offers, its default first, then the newest first. Throws UsageError for a suite that the
- * archive has not.
+ * Kernels that one suite offers, its default first, then the newest first; the archive is asked at most once a day.
+ * Throws UsageError for a suite that the archive has not.
  */
-export async function kernelsOf(suite: string): Promise<DebianKernel[]> {
+export async function kernelsOf(suite: string, update = false): Promise<DebianKernel[]> {
+  const index = path.join(cacheRoot(), 'apt', suite, 'kernels.json');
+  const stat = fs.statSync(index, { throwIfNoEntry: false });
+  if (stat && !update && Date.now() - stat.mtimeMs < FRESH_MS) return JSON.parse(fs.readFileSync(index, 'utf8')) as DebianKernel[];
+  const kernels = await askArchive(suite);
+  const fresh = `${index}.${process.pid}`;
+  fs.writeFileSync(fresh, JSON.stringify(kernels));
+  fs.renameSync(fresh, index);
+  return kernels;
+}
+
+async function askArchive(suite: string): Promise<DebianKernel[]> {
   const { options } = await aptFor(suite);
   const names = (await run('apt-cache', [...options, 'pkgnames', 'linux-'], { maxBuffer: 64 << 20 })).stdout
     .split('\n')
-    .filter((name) => NAME.test(name) && !/-(cloud|rt)-amd64$/.test(name));
+    .filter((name) => NAME.test(name) && !/-rt-amd64$/.test(name));
   if (names.length === 0) return [];
   const releases = new Set(names.map((name) => NAME.exec(name)![2]!));
   const wanted = [...releases].flatMap((release) => [`linux-image-${release}`, `linux-binary-${release}`, `linux-modules-${release}`]);
@@ -239,7 +253,8 @@ export async function findDebianKernels(text: string): Promise<DebianKernel[]> {
   let failure: unknown;
   for (const suite of suites) {
     try {
-      const kernels = await kernelsOf(suite);
+      // Debian's cloud kernels cannot fail memory: only who names them means them.
+      const kernels = (await kernelsOf(suite)).filter(({ release }) => /cloud/.test(pattern ?? '') || !/-cloud-/.test(release));
       const fitting = pattern === undefined ? kernels.slice(0, 1) : kernels.filter((kernel) => namesKernel(pattern, kernel));
       found.push(...(pattern?.includes('*') ? fitting : fitting.slice(0, 1)));
     } catch (error) {

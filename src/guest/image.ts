@@ -106,32 +106,40 @@ function librariesOf(files: readonly string[]): string[] {
   return [...libraries].sort();
 }
 
-/** Production packages that a guest needs nothing of, nor of what they depend on. */
-const NOT_IN_GUESTS: Readonly<Record<string, string>> = {
-  'node-gyp': 'builds the addon',
-  'node-addon-api': 'headers of the addon',
-  'better-sqlite3': 'the timings database is on the host',
-};
+/** Dependencies that a guest has no use for, and so for nothing that they depend on; with what they do on the host. */
+const HOST_ONLY: ReadonlyMap<string, string> = new Map([
+  ['node-gyp', 'builds the addon'],
+  ['node-addon-api', 'headers of the addon'],
+  ['better-sqlite3', 'the timings database'],
+]);
 
-/** Production packages of node_modules that the program imports in a guest. */
-function runtimePackages(): string[] {
-  const found = new Set<string>();
-  const visit = (name: string): void => {
-    if (found.has(name) || Object.hasOwn(NOT_IN_GUESTS, name)) return;
-    const manifest = packageFolder(name);
-    if (manifest === undefined) throw new BrokenError(`node_modules/${name} is missing; run npm install in ${programRoot}`);
-    found.add(name);
-    const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(manifest, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
-    Object.keys(dependencies).forEach(visit);
+/** Production packages that the program imports in a guest, by their place there, found as Node finds them. */
+function runtimePackages(): Map<string, string> {
+  const found = new Map<string, string>();
+  const visit = (folder: string): void => {
+    const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
+    for (const name of Object.keys(dependencies)) {
+      if (HOST_ONLY.has(name)) continue;
+      const from = findPackage(name, folder);
+      if (from === undefined) throw new BrokenError(`the npm package ${name} is missing; run npm install in ${programRoot}`);
+      // The last node_modules of its path is the one that the guest's copy stands in for.
+      const place = from.slice(from.indexOf('/node_modules/', from.startsWith(programRoot) ? programRoot.length : 0) + '/node_modules/'.length);
+      if (found.has(place)) continue;
+      found.set(place, from);
+      visit(from);
+    }
   };
-  const { dependencies = {} } = JSON.parse(fs.readFileSync(path.join(programRoot, 'package.json'), 'utf8')) as { dependencies?: Record<string, string> };
-  Object.keys(dependencies).forEach(visit);
-  return [...found].sort();
+  visit(programRoot);
+  return found;
 }
 
-/** Where a dependency stands: below the program, or beside it when the program itself is installed as a package. */
-function packageFolder(name: string): string | undefined {
-  return [path.join(programRoot, 'node_modules', name), path.join(programRoot, '..', name)].find((folder) => fs.existsSync(path.join(folder, 'package.json')));
+/** The nearest node_modules above `from` that has the package. */
+function findPackage(name: string, from: string): string | undefined {
+  for (let folder = from; ; folder = path.dirname(folder)) {
+    const candidate = path.join(folder, 'node_modules', name);
+    if (fs.existsSync(path.join(candidate, 'package.json'))) return candidate;
+    if (folder === path.dirname(folder)) return undefined;
+  }
 }
 
 function* filesBelow(folder: string): Generator<string> {
@@ -169,8 +177,7 @@ function baseFiles(): { files: BaseFile[]; links: [name: string, target: string]
   for (const library of librariesOf(programs)) files.push({ name: library.slice(1), from: library });
   for (const config of ['/etc/mke2fs.conf', '/etc/ld.so.cache']) if (fs.existsSync(config)) files.push({ name: config.slice(1), from: config });
   for (const file of filesBelow(path.join(programRoot, 'dist'))) if (isRuntimeFile(file)) files.push({ name: `daxrig/dist/${path.relative(path.join(programRoot, 'dist'), file)}`, from: file });
-  for (const name of runtimePackages()) {
-    const folder = packageFolder(name)!;
+  for (const [name, folder] of runtimePackages()) {
     for (const file of filesBelow(folder)) if (isRuntimeFile(file)) files.push({ name: `daxrig/node_modules/${name}/${path.relative(folder, file)}`, from: file });
   }
   files.push({ name: 'daxrig/package.json', from: path.join(programRoot, 'package.json') }, { name: 'daxrig/build/Release/daxrig.node', from: addon });

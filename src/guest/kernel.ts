@@ -32,6 +32,15 @@ export interface ResolveOptions {
   /** lib/modules/RELEASE, or a folder that holds it, when it is not beside the image. */
   modules?: string;
   progress?: (text: string) => void;
+  /** False: a kernel that cannot be tested is resolved all the same, to be looked at. */
+  check?: boolean;
+}
+
+/** Release and configuration of one kernel, testable or not. Throws UsageError when its configuration is not to be found. */
+export async function findKernelConfig(spec: string, progress: (text: string) => void): Promise<{ release: string; config: string }> {
+  const [kernel] = await resolveKernels(spec, { progress, check: false });
+  if (kernel?.config === undefined) throw new UsageError(`--kernel ${spec}: no configuration beside it; name the file by --kconfig`);
+  return { release: kernel.release, config: kernel.config };
 }
 
 /** Every kernel that one --kernel value names (a glob may name several). Undefined: the machine's own suite. */
@@ -177,7 +186,7 @@ async function fromImage(
     ...(modules === undefined ? {} : { modules }),
     ...(config === undefined ? {} : { config }),
   };
-  checkKernel(kernel);
+  if (options.check !== false) checkKernel(kernel);
   return kernel;
 }
 

@@ -26,6 +26,9 @@ export interface Layout {
   nvdimms: NvdimmDevice[];
 }
 
+/** More than the initramfs of a guest takes. */
+const INITRAMFS_ROOM = 256 * MiB;
+
 const carve = (size: number, start: number): PhysicalRange => ({ start, end: start + size });
 
 /** QEMU's pc machine puts RAM below 3G and the rest from 4G on when there is at least 3.5G of it (hw/i386/pc_piix.c). */
@@ -112,6 +115,10 @@ export function checkLayout(layout: Layout): void {
       throw new UsageError(
         `--memmap ${show(range)}: lies outside the guest's RAM, which is ${ram.map((part) => `${hex(part.start)}-${hex(part.end - 1)}`).join(' and ')} with ${formatSize(layout.memory)}; raise --guest-mem or move it`,
       );
+    // QEMU puts the initramfs at the end of the RAM below 4G, whatever the kernel is told about that memory later.
+    const initramfs = { start: ram[0]!.end - INITRAMFS_ROOM, end: ram[0]!.end };
+    if (range.start < initramfs.end && range.end > initramfs.start)
+      throw new UsageError(`--memmap ${show(range)}: the last ${formatSize(INITRAMFS_ROOM)} of RAM below 4G (${hex(initramfs.start)}-${hex(initramfs.end - 1)}) hold the guest's initramfs; move it`);
     if (range.start < GiB) throw new UsageError(`--memmap ${show(range)}: the first gibibyte holds the kernel itself; start at 1G or above`);
   }
   const sorted = [...layout.pmem].sort((a, b) => a.start - b.start);

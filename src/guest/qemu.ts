@@ -52,6 +52,8 @@ export interface GuestConfig {
   initramfs: string;
   /** More words for the kernel command line. */
   append?: string;
+  /** Tells apart boots of one configuration that are to be measured as boots of their own. */
+  boot?: number;
 }
 
 /** Files that one QEMU process reads and writes; their names are no part of what a saved state depends on. */
@@ -92,7 +94,8 @@ function cpuArgs({ accel, clock, cpus }: GuestConfig): string[] {
   // Hardware random numbers and the host's clock would make a restored copy differ from its twin.
   if (clock === 'icount')
     return ['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-smp', '1', '-cpu', 'max,-rdrand,-rdseed', '-rtc', 'base=2026-01-01,clock=vm'];
-  return ['-accel', accel === 'tcg' && cpus > 1 ? 'tcg,thread=multi' : accel, '-smp', String(cpus), '-cpu', accel === 'kvm' ? 'host' : 'max'];
+  // A socket each: CPUs of one socket in different NUMA nodes are no machine, and the kernel warns of it.
+  return ['-accel', accel === 'tcg' && cpus > 1 ? 'tcg,thread=multi' : accel, '-smp', `${cpus},sockets=${cpus},cores=1,threads=1`, '-cpu', accel === 'kvm' ? 'host' : 'max'];
 }
 
 interface RamFile {

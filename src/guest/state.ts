@@ -119,7 +119,7 @@ function stateLimit(): number {
 }
 
 export function stateKey(config: GuestConfig, image: GuestImage): string {
-  return digestOf(machineKey(config), config.kernel.digest, image.digest);
+  return digestOf(machineKey(config), config.kernel.digest, image.digest, String(config.boot ?? 0));
 }
 
 /** The saved state for a configuration: from the cache when it is whole, else booted and saved now. */

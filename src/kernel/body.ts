@@ -22,7 +22,8 @@ export type BodyItem =
   | { type: 'end' }
   | { type: 'part' };
 
-const SYMBOL = String.raw`[A-Za-z_$][\w.$]*`;
+// 64-bit powerpc puts a dot before the name.
+const SYMBOL = String.raw`\.?[A-Za-z_$][\w.$]*`;
 const MODULE = String.raw`(?: \[([\w-]+)(?: [^\]]*)?\])?`;
 // " [<ffffffff8107b7b4>] ? name+0x84/0xa0 [mod]", " ? name+0x84/0xa0", "([<...>] name+0x..)", with file:line appended or not
 const FRAME = new RegExp(
@@ -40,7 +41,7 @@ const PC_WORD = /^ *(?:RIP|EIP|IP|NIP|PC is at|pc|epc|Krnl PSW|RIP )(?=[ :[])/;
 const PC_SYMBOL = new RegExp(String.raw`(?:^|[ \](:])(${SYMBOL})\+0x([0-9a-f]+)/0x([0-9a-f]+)${MODULE}`);
 const PC_DECODED = new RegExp(String.raw`^(?:0x[0-9a-f]+ )?(${SYMBOL}) \(([\w./+-]+\.[chSr]\w*:\d+)`);
 
-const CPU = /^ *CPU: (\d+)(?: UID: \d+)? PID: (\d+) Comm: (.*?) (?:Kdump: loaded )?(?:Not tainted|Tainted: ([A-Z](?:[A-Z ]*[A-Z])?))(?: +([0-9]\S*))?/;
+const CPU = /^ *CPU: (\d+)(?: UID: \d+)? PID: (\d+) Comm: (.*?) (?:Kdump: loaded )?(?:Not tainted|Tainted: ([A-Z](?:[A-Z ]*[A-Z])?))(?:[ -]+([0-9]\S*))?/;
 const CPU_SHORT = /^ *CPU: (\d+)(?: UID: \d+)? PID: (\d+) Comm: (.*?)(?: Not taint| Tainted|$)/;
 const OLD_CPU = /^ *Pid: (\d+), comm: (.*?) (?:Not tainted|Tainted: ([A-Z](?:[A-Z ]*[A-Z])?))(?: +([0-9]\S*))?/;
 const TRACE = /^ *(?:\w+ )?(?:Call Trace|Call trace|Backtrace|stack backtrace|Stack backtrace)(?:\[[^\]]*\])?:/;

@@ -2,13 +2,13 @@
 // locks, reports, allocates, waits); naming it would give one title to many faults and many titles to one.
 
 /** Compiler-made clones carry the name of the function they were made from. */
-const CLONE = /\.(?:isra|constprop|part|cold|llvm|lto_priv|warm|text|unlikely)\b.*$/;
+const CLONE = /(?:_noprof)?\.(?:isra|constprop|part|cold|llvm|lto_priv|warm|text|unlikely)\b.*$/;
 /** Entry points of one system call, as kernels of different ages name them. */
 const SYSCALL_ENTRY = /^(?:SyS_|SYSC_|__(?:x64|ia32|arm64|s390x?|riscv|se|do|powerpc)_sys_)/;
 
 /** A function's name as it is in the source, the same for every kernel built from it. */
 export function sourceName(symbol: string): string {
-  return symbol.replace(CLONE, '').replace(SYSCALL_ENTRY, 'sys_');
+  return symbol.replace(/^\./, '').replace(CLONE, '').replace(/_noprof$/, '').replace(SYSCALL_ENTRY, 'sys_');
 }
 
 function table(groups: Record<string, readonly string[]>): RegExp {
@@ -19,7 +19,7 @@ function table(groups: Record<string, readonly string[]>): RegExp {
 const HELPER = table({
   'print the report': [
     'dump_stack(?:_lvl|_print_info)?', '__dump_stack', 'show_stack(?:_log_lvl)?', 'show_regs(?:_print_info)?', 'show_trace\\w*', 'walk_stackframe',
-    'dump_backtrace', 'dump_page(?:_badflags)?', '_?_?v?printk\\w*', '_printk', 'va_format', '(?:v|vs|sc|vsc|s)n?printf', 'kv?asprintf\\w*',
+    'dump_backtrace\\w*', 'dump_page(?:_badflags)?', '_?_?v?printk\\w*', '_printk', 'va_format', '(?:v|vs|sc|vsc|s)n?printf', 'kv?asprintf\\w*',
     'pointer', 'string(?:_nocheck)?', '_?dev_(?:emerg|alert|crit|err|warn|notice|info|printk\\w*)', 'print_(?:report|address_description|unlock\\w*|usage_bug\\w*|circular_bug|trace_\\w+|tainted)',
     'arch_stack_walk', 'stack_trace_\\w+', 'save_stack\\w*', 'unwind_\\w+', 'profile_pc',
   ],
@@ -38,7 +38,7 @@ const HELPER = table({
   ],
   'copy and compare': [
     '_{0,3}(?:pi_)?mem(?:cpy|set|move|cmp|chr|scan|dup)(?:_\\w+)?', 'str(?:len|nlen|cmp|ncmp|cpy|ncpy|lcpy|scpy|cat|lcat|ncat|str|nstr|chr|rchr|sep|dup|ndup|spn|cspn)(?:_\\w+)?', 'sized_strscpy', 'kstrdup\\w*', 'kmemdup\\w*', 'read_word_at_a_time',
-    '_?_?_?copy_(?:to|from|in|mc|user|page)\\w*', 'copy_(?:user|mc|page)_\\w+', 'copyin', 'copyout\\w*', 'rep_movs\\w*', 'clear_page\\w*', '_{0,2}clear_user\\w*', 'clear_user\\w*', '_{0,2}(?:get|put)_user\\w*', 'mcsafe_handle_tail', '__memcpy_mcsafe', 'arch_(?:wb_cache_pmem|copy)\\w*', 'clean_cache_range', '__arch_copy_\\w+',
+    '_{0,3}copy_(?:to|from|in)_\\w+', '_{0,2}copy_(?:user|mc)(?:_\\w+)?', 'copy_(?:page|folio)(?:_(?:regs|rep|erms|mc|to_iter|from_iter))?', 'copyin', 'copyout\\w*', 'rep_movs\\w*', 'clear_page\\w*', '_{0,2}clear_user\\w*', 'clear_user\\w*', '_{0,2}(?:get|put)_user\\w*', 'mcsafe_handle_tail', '__memcpy_mcsafe', 'arch_(?:wb_cache_pmem|copy)\\w*', 'clean_cache_range', '__arch_copy_\\w+',
     'csum_partial\\w*', 'crc(?:32|16|64|_t10dif)\\w*', '__crc32\\w*', 'iov_iter_\\w+', '_copy_(?:to|from)_iter\\w*', 'hex_dump_to_buffer', 'print_hex_dump\\w*', '_{0,2}(?:read|write)_once\\w*',
   ],
   'lock': [
@@ -52,7 +52,7 @@ const HELPER = table({
     'bad_page', 'free_pages_check\\w*', 'check_new_page\\w*', 'page_ref_\\w+', '(?:test|set|clear|change)_(?:and_\\w+_)?bit\\w*', 'find_(?:next|first)_\\w*bit\\w*', '_find_(?:next|first)_\\w*bit\\w*', 'xa[s_]_?(?:load|find|start|store|next|descend|reload|get_mark|set_mark|clear_mark)\\w*', 'should_fail\\w*', 'xas_\\w+', 'xa_\\w+', 'radix_tree_\\w+', '__radix_tree_\\w+', 'virt_to_\\w+', '__phys_addr\\w*', '__virt_addr_valid', 'debug_check_no_obj\\w*', '__debug_\\w+', 'work_is_static_object',
   ],
   'sanitizers': ['\\w*kasan_\\w+', '__asan_\\w+', '__hwasan_\\w+', '\\w*kmsan_\\w+', '__msan_\\w+', 'kfence_\\w+', '__kfence_\\w+', '\\w*kcsan_\\w+', '__tsan_\\w+', 'check_(?:memory_region|region_inline)\\w*', 'memory_is_\\w+', 'kmemleak_\\w+', '__sanitizer_\\w+', 'end_report', 'check_canary\\w*', 'object_is_static'],
-  'allocate and free': ['(?:__)?k(?:v|z|m)?(?:v|z|m|c)?alloc\\w*', '__kmalloc\\w*', '__do_kmalloc\\w*', 'krealloc\\w*', 'kv?free\\w*', '__kfree\\w*', 'vfree\\w*', '__vfree\\w*', '__vunmap', 'v[mz]alloc\\w*', '__vmalloc\\w*', 'kmem_cache_(?:alloc|free|zalloc|destroy)\\w*', '__kmem_cache_\\w+', '__slab_\\w+', '___slab_\\w+', 'allocate_slab', 'new_slab', 'do_slab_free', 'slab_(?:alloc|free)\\w*', 'cache_(?:alloc|free)\\w*', '___cache_\\w+', '__alloc_pages\\w*', 'alloc_pages\\w*', '__alloc_frozen_pages\\w*', 'get_page_from_freelist', 'prep_new_page', 'post_alloc_hook', '__free_pages\\w*', 'free_(?:unref|hot_cold|pcppages|pages|frozen)\\w*', '__free_(?:page|frozen|one)\\w*', '__put_(?:single_)?page', 'warn_alloc\\w*', 'mempool_\\w+', 'qlist_free_all', 'quarantine_\\w+', '___cache_free', 'memcg_\\w+charge\\w*', 'rmqueue\\w*', 'expand'],
+  'allocate and free': ['(?:__)?k(?:v|z|m)?(?:v|z|m|c)?alloc\\w*', '__kmalloc\\w*', '__do_kmalloc\\w*', 'krealloc\\w*', 'kv?free\\w*', '__kfree\\w*', 'vfree\\w*', '__vfree\\w*', '__vunmap', 'v[mz]alloc\\w*', '__vmalloc\\w*', 'kmem_cache_(?:alloc|free|zalloc|destroy)\\w*', '__kmem_cache_\\w+', '__slab_\\w+', '___slab_\\w+', 'allocate_slab', 'new_slab', 'do_slab_free', 'slab_(?:alloc|free)\\w*', 'cache_(?:alloc|free)\\w*', '___cache_\\w+', '__alloc_pages\\w*', 'alloc_pages\\w*', '__alloc_frozen_pages\\w*', 'get_page_from_freelist', 'prep_new_page', 'post_alloc_hook', '__free_pages\\w*', 'free_(?:unref|hot_cold|pcppages|pages|frozen)\\w*', '__free_(?:page|frozen|one)\\w*', '__put_(?:single_)?page', 'warn_alloc\\w*', '_{0,2}get_free_pages?', 'get_zeroed_page', 'folio_alloc\\w*', '_{0,2}folio_alloc\\w*', 'vma_alloc_folio\\w*', 'mempool_\\w+', 'qlist_free_all', 'quarantine_\\w+', '___cache_free', 'memcg_\\w+charge\\w*', 'rmqueue\\w*', 'expand'],
   'driver core and timers': [
     'kobject_\\w+', 'kset_\\w+', 'add_uevent_var', 'get_device_parent', 'put_device', 'get_device', 'device_(?:add|del|unregister|destroy|release\\w*|for_each_child|remove_\\w+)', 'devres_\\w+', 'release_nodes', 'sysfs_(?:create|remove|add|warn|do)_\\w+', 'klist_\\w+', 'kernfs_(?:remove|find|name)\\w*', 'ida_(?:free|alloc\\w*)', 'idr_\\w+',
     '(?:try_to_)?del_timer\\w*', 'timer_(?:delete|shutdown|is_static)\\w*', '_{0,2}mod_timer\\w*', 'add_timer\\w*', '_{0,2}timer_delete\\w*', 'hrtimer_(?:cancel|try_to_cancel|start)\\w*', 'lock_timer_base', '_{0,2}queue_(?:delayed_)?work\\w*', 'insert_work', '_{0,2}flush_work\\w*', '_{0,2}cancel_\\w*work\\w*', 'start_flush_work', 'flush_workqueue', '_{0,2}flush_workqueue', 'drain_workqueue', 'destroy_workqueue', 'try_to_grab_pending',
@@ -63,7 +63,7 @@ const HELPER = table({
 
 /** Where a CPU that is being asked for its state stands: busy waiting and idling say nothing about who is guilty. */
 const WAITING = table({
-  spin: ['smp_call_function\\w*', '__smp_call_\\w+', 'csd_lock_wait\\w*', 'on_each_cpu\\w*', 'generic_exec_\\w+', 'flush_tlb_\\w+', 'native_flush_\\w+', 'cpu_relax', 'rep_nop', '_{0,2}(?:const_)?udelay', '_{0,2}delay\\w*', 'delay_\\w+', 'native_pause', 'kvm_wait', 'pv_wait\\w*', '_{0,2}kvm_\\w*hypercall\\w*', 'multi_cpu_stop', 'cpu_stopper_thread', 'rcu_momentary_\\w+', 'stop_machine_yield'],
+  spin: ['smp_call_function\\w*', '__smp_call_\\w+', 'csd_lock_wait\\w*', 'on_each_cpu\\w*', 'generic_exec_\\w+', 'flush_tlb_\\w+', 'native_flush_\\w+', 'cpu_relax', 'rep_nop', '_{0,2}(?:const_)?udelay', '_{0,2}delay\\w*', 'delay_\\w+', 'native_pause', 'kvm_wait', 'pv_wait\\w*', '_{0,2}kvm_\\w*hypercall\\w*', 'multi_cpu_stop', 'read_(?:hpet|tsc\\w*)', 'ktime_get\\w*', '_{0,2}ktime_\\w+', 'kvm_clock_\\w+', 'acpi_pm_read', 'cpu_stopper_thread', 'rcu_momentary_\\w+', 'stop_machine_yield'],
   idle: ['default_idle\\w*', 'arch_cpu_idle', 'native_safe_halt', 'native_halt', 'mwait_idle\\w*', 'acpi_(?:idle|safe_halt|processor_ffh)\\w*', 'intel_idle\\w*', 'cpuidle_\\w+', 'poll_idle', 'do_idle', 'cpu_startup_entry', 'start_secondary', 'rest_init', 'cpu_idle\\w*', 'pv_native_safe_halt', 'io_idle', 'tdx_\\w*halt'],
   report: ['nmi_\\w+', 'arch_trigger_\\w+', 'trigger_\\w*backtrace\\w*', 'rcu_(?:dump_cpu_stacks|check_callbacks|sched_clock_irq|pending|stall\\w*)\\w*', 'print_(?:cpu_stall\\w*|other_cpu_stall)', 'check_cpu_stall', 'update_process_times', 'tick_\\w+', '_{0,2}hrtimer_\\w+', 'sched_show_task', 'sched_clock\\w*', '__do_softirq', 'do_softirq\\w*', 'run_timer_softirq', 'call_timer_fn', '__run_timers'],
 });

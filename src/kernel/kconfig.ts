@@ -134,7 +134,7 @@ export const CAPABILITIES: readonly Capability[] = [
     name: 'memory-failure',
     about: 'memory failures: poison, SIGBUS, recovery',
     options: [
-      { names: ['MEMORY_FAILURE'], why: 'MADV_HWPOISON fails and a broken page kills the machine', needs: ['MMU', 'ARCH_SUPPORTS_MEMORY_FAILURE'] },
+      { names: ['MEMORY_FAILURE'], why: 'MADV_HWPOISON fails and a broken page kills the machine', needs: ['MMU', 'X86_MCE'] },
     ],
   },
   {

@@ -1,7 +1,6 @@
 // Reads a kernel log as a stream and says what the kernel complained about. One pass finds the words that matter in
 // bytes; only lines with such a word, and the lines of a report that is open, are looked at more closely.
 import { UsageError } from '../errors.js';
-import { parseBody } from './body.js';
 import { parseLine, type Line } from './line.js';
 import { MAP_WORDS, MemoryMaps } from './maps.js';
 import { buildMatcher, Scanner, type Matcher } from './matcher.js';
@@ -25,6 +24,10 @@ export interface KernelLogOptions {
 const MAX_LINE = 8192;
 /** Longest text that patterns run over: the kernel's own lines are shorter. */
 const MAX_TEXT = 1024;
+/** Headers remembered to know a replay by. */
+const MAX_PRINTED = 10_000;
+/** So many lines with a time stamp make a log with time stamps. */
+const STAMPED_FROM = 4;
 /** Words remembered of one line. */
 const MAX_WORDS = 32;
 /** Contexts (caller ids) whose reports may be open at the same time. */
@@ -37,8 +40,6 @@ const REST_SECONDS = 2;
 /** Columns between which mail clients wrap. */
 const WRAPPED_FROM = 66;
 const WRAPPED_TO = 100;
-/** Trace lines swallowed after a stack dump that somebody asked for. */
-const ASKED_FOR_LINES = 400;
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
@@ -55,7 +56,7 @@ type WordUse =
 /** Words of facts that are kept but are no findings. */
 const FACTS = ['Linux version ', 'ommand line: ', 'DMI: ', 'Tainted: '];
 /** journalctl prints messages with odd bytes as arrays of numbers, in which no word can be found. */
-const ARRAY_MESSAGES = ['"MESSAGE":[', '"MESSAGE" : ['];
+const ARRAY_MESSAGES = ['"MESSAGE":[', '"MESSAGE": [', '"MESSAGE" : ['];
 
 const { matcher, uses } = compile();
 /** Words that may begin a report. */
@@ -94,24 +95,31 @@ export class KernelLog {
   #number = 1;
   #bytes = 0;
   #ended = false;
+  #endsLine = true;
 
   /** A line that may still be continued by an unstamped one (wrapped mail). */
   #held: { line: Line; number: number; words: readonly number[]; joins: number } | undefined;
   #open = new Map<string, Report>();
-  #askedFor = new Map<string, number>();
+  #askedFor = new Map<string, { line: number; time: number | undefined }>();
   #findings: Finding[] = [];
-  /** The last report whose end was not seen: pieces of a trace soon after it are its rest. */
-  #lastTraced: { line: number; time: number | undefined } | undefined;
+  /** The last report with a trace: pieces of one soon after it are its rest. */
+  #lastTraced: { line: number; time: number | undefined; ended: boolean } | undefined;
   /** Panics printed inside a report that is still open. */
   #panics: [Report, Report][] = [];
   #follows = new Map<Finding, Finding>();
   #seen = new Map<string, Finding[]>();
+  /** Headers of this boot with their times. */
+  #printed = new Set<string>();
   #omitted = 0;
+  /** Findings from lines without a time stamp that no report follows. */
+  #unconfirmed = new Set<Finding>();
   #stampedLines = 0;
   #wallLines = 0;
   #timeline = new Timeline();
   #maps = new MemoryMaps();
   #boots = 0;
+  /** Where the last boot begins. */
+  #bootLine = 0;
   #facts: Pick<KernelReport, 'release' | 'version' | 'cmdline' | 'machine'> = {};
   #taint = { flags: new Set<string>(), lines: [] as string[] };
 
@@ -125,6 +133,7 @@ export class KernelLog {
     if (this.#ended) throw new UsageError('kernel log: push() after end()');
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     this.#bytes += bytes.length;
+    if (bytes.length > 0) this.#endsLine = bytes.at(-1) === NEWLINE;
     const scanner = this.#scanner;
     const end = bytes.length;
     let start = 0;
@@ -190,6 +199,8 @@ export class KernelLog {
   }
 
   #raw(raw: string, words: readonly number[]): void {
+    // "\r\n" gives an empty line that is none.
+    if (raw === '') return;
     const line = parseLine(raw);
     if (line.text.length > MAX_TEXT) line.text = line.text.slice(0, MAX_TEXT);
     if (line.stamped) {
@@ -230,16 +241,12 @@ export class KernelLog {
     const context = line.caller ?? '';
     let header: [Rule, RegExpExecArray] | undefined;
     if (words.length > 0) header = this.#uses(line, number, words, context);
-    this.#timeline.line(line, number);
-
     const open = this.#open.get(context);
+    if (open === undefined || open.silentUntil(line)) this.#timeline.line(line, number);
+    else this.#timeline.pass(line, number);
+
     if (header === undefined) {
       if (open === undefined) {
-        const left = this.#askedFor.get(context);
-        if (left !== undefined) {
-          if (left <= 0 || (parseBody(line.text) === undefined && line.text.trim() === '')) this.#askedFor.delete(context);
-          else this.#askedFor.set(context, left - 1);
-        }
         return;
       }
       if (!open.add(line, number)) this.#close(context);
@@ -296,8 +303,25 @@ export class KernelLog {
   /** A stack dump that is no complaint; one that runs through a report's own trace spoils it. */
   #askedForDump(line: Line, context: string): void {
     const open = this.#open.get(context);
-    if (open === undefined) this.#askedFor.set(context, ASKED_FOR_LINES);
-    else if (/^FAULT_/.test(line.text)) open.cut('another stack dump runs through it');
+    const waiting = open !== undefined && !open.ended && open.rule.expectsTrace && !open.sawTrace;
+    // What a report itself asked for (the other CPUs' state) is its own.
+    if (open !== undefined && !open.ended && open.rule.guilty === 'interrupted') return;
+    if (waiting) {
+      if (/^FAULT_/.test(line.text)) open.cut('another stack dump runs through it');
+      return;
+    }
+    this.#close(context);
+    this.#askedFor.set(context, { line: this.#number, time: line.time });
+  }
+
+  /** A piece of a dump that somebody asked for, or of one that follows it closely. */
+  #swallowed(line: Line, number: number, context: string): boolean {
+    const last = this.#askedFor.get(context);
+    if (last === undefined) return false;
+    const near = line.time === undefined || last.time === undefined ? number - last.line < REST_LINES : line.time - last.time < REST_SECONDS;
+    if (near) this.#askedFor.set(context, { line: number, time: line.time });
+    else this.#askedFor.delete(context);
+    return near;
   }
 
   #header(rule: Rule, match: RegExpExecArray, line: Line, number: number, context: string, open: Report | undefined): void {
@@ -306,7 +330,7 @@ export class KernelLog {
         if (!open.add(line, number)) this.#close(context);
         return;
       }
-      if (this.#askedFor.has(context) || this.#background(line, number)) return;
+      if (this.#swallowed(line, number, context) || this.#background(line, number, match[0])) return;
     }
     if (open !== undefined) {
       if (open.accepts(rule) && !open.silentUntil(line) && this.#samePlace(open, match)) {
@@ -323,8 +347,12 @@ export class KernelLog {
         return;
       }
       if (rule.body !== 'none') {
-        if (!open.sawBody) open.cut('another report begins inside');
-        this.#close(context);
+        // Words that somebody quotes before the report itself.
+        if (!open.stamped && !open.sawBody && open.rule.id === rule.id) this.#open.delete(context);
+        else {
+          if (!open.sawBody) open.cut('another report begins inside');
+          this.#close(context);
+        }
       }
     }
     this.#askedFor.delete(context);
@@ -341,10 +369,11 @@ export class KernelLog {
   }
 
   /** A trace that belongs to a report without being its own: another CPU's state, or the rest of a report already closed. */
-  #background(line: Line, number: number): boolean {
+  #background(line: Line, number: number, piece: string): boolean {
     for (const report of this.#open.values()) if (report.rule.guilty === 'interrupted' || report.rule.guilty === 'blocked') return true;
     const last = this.#lastTraced;
-    if (last === undefined) return false;
+    // Behind its end a report may still repeat the program counter and the registers, but has no further trace.
+    if (last === undefined || (last.ended && !piece.includes('RIP'))) return false;
     return line.time === undefined || last.time === undefined ? number - last.line < REST_LINES : line.time - last.time < REST_SECONDS;
   }
 
@@ -384,13 +413,18 @@ export class KernelLog {
   }
 
   #keep(report: Report, follows = report.follows): Finding | undefined {
-    // In a log with time stamps, words without one are somebody's text unless a report follows them.
-    if (!report.stamped && this.#stampedLines > 3 && !report.sawBody) return undefined;
     const finding = report.finish();
-    if (report.rule.kind === 'panic' || (report.rule.expectsTrace && !report.ended)) this.#lastTraced = { line: finding.endLine, time: finding.time };
+    // In a log with time stamps, words without one are somebody's text unless a report follows them.
+    if (!report.stamped && !report.sawBody) this.#unconfirmed.add(finding);
+    if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
+    if (this.#saidBefore(finding)) return undefined;
     const known = this.#seen.get(finding.title);
     // The same report at the same instant is a replay: dmesg typed on the console, or printk catching up.
-    if (finding.time !== undefined && known?.some((other) => other.time === finding.time && other.header === finding.header) === true) return undefined;
+    if (finding.time !== undefined) {
+      const key = `${finding.time} ${finding.header}`;
+      if (this.#printed.has(key)) return undefined;
+      if (this.#printed.size < MAX_PRINTED) this.#printed.add(key);
+    }
     if (this.#findings.length >= this.#maxFindings || (known !== undefined && known.length >= this.#maxRepeats)) {
       this.#omitted++;
       const first = known?.[0];
@@ -404,15 +438,28 @@ export class KernelLog {
     return finding;
   }
 
+  /** DAX is refused by the device and then, for that reason, by the file system: one event, told by the latter. */
+  #saidBefore(finding: Finding): boolean {
+    const last = this.#findings.at(-1);
+    if (finding.kind !== 'dax-off' || last?.kind !== 'dax-off' || last.device !== finding.device) return false;
+    if (finding.time === undefined || last.time === undefined || finding.time - last.time > 1 || finding.line - last.endLine > 3) return false;
+    if (last.rule === 'dax-core') last.title = finding.title;
+    last.excerpt += `\n${finding.excerpt}`;
+    last.endLine = finding.endLine;
+    return true;
+  }
+
   #fact(line: Line): void {
     if (line.user) return;
     const version = /^Linux version (\S+) (.*)/.exec(line.text);
     if (version !== null) {
       this.#boots++;
+      this.#bootLine = this.#number;
       if (this.#boots > 1) {
         for (const report of this.#open.values()) report.cut('the machine restarted inside the report');
         this.#closeAll();
         this.#timeline.restart();
+        this.#printed.clear();
       }
       this.#facts.release ??= version[1]!;
       this.#facts.version ??= line.text;
@@ -427,11 +474,12 @@ export class KernelLog {
   }
 
   #result(): KernelReport {
-    const findings = [...this.#findings];
+    const stamped = this.#stampedLines >= STAMPED_FROM;
+    const findings = this.#findings.filter((finding) => !(stamped && this.#unconfirmed.has(finding)));
     const stalls = this.#timeline.end();
     for (const stall of stalls) if (stall.explained === undefined) findings.push(stallFinding(stall));
     findings.sort((a, b) => a.line - b.line || a.endLine - b.endLine);
-    for (const [finding, cause] of this.#follows) finding.follows = findings.indexOf(cause);
+    for (const [finding, cause] of this.#follows) if (findings.includes(cause)) finding.follows = findings.indexOf(cause);
     for (const finding of findings) if (finding.kind === 'taint') this.#taint.lines.push(finding.header);
     const report: KernelReport = {
       findings,
@@ -446,7 +494,8 @@ export class KernelLog {
       taint: { flags: [...this.#taint.flags].sort(), lines: this.#taint.lines.slice(0, 50) },
       ...this.#facts,
       clock: this.#stampedLines === 0 ? 'none' : this.#wallLines * 2 > this.#stampedLines ? 'wall' : 'kernel',
-      lines: this.#number,
+      // The last line may lack its end.
+      lines: this.#number - (this.#endsLine ? 1 : 0),
       bytes: this.#bytes,
       boots: this.#boots,
       omitted: this.#omitted,
@@ -462,7 +511,7 @@ export class KernelLog {
     const seconds = this.#timeline.lastTime;
     const time = seconds === undefined ? {} : { seconds };
     if (this.#timeline.reachedUserSpace) return { outcome: 'user-space', ...time };
-    const fatal = findings.findIndex((finding) => isComplaint(finding) && finding.kind !== 'warning' && finding.kind !== 'boot-stall');
+    const fatal = findings.findIndex((finding) => finding.line >= this.#bootLine && isComplaint(finding) && finding.kind !== 'warning' && finding.kind !== 'boot-stall');
     return fatal < 0 ? { outcome: 'unfinished', ...time } : { outcome: 'died', finding: fatal, ...time };
   }
 }

@@ -34,8 +34,9 @@ const MONTHS = 'JanFebMarAprMayJunJulAugSepOctNovDec';
 
 /** Facility names of `dmesg --decode`. */
 const DECODED = /^(kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local\d) *:(?:emerg|alert|crit|err|warn|notice|info|debug) *: /;
-const SYSLOG = /^(?:<\d+>(?:\d )?)?([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d)(\.\d+)? (?:\S+ )?(kernel|\S+?)(\[\d+\])?: ?/;
-const ISO = /^\[?(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:?\d\d)?\]?:? /;
+// Month names are the language's of the machine.
+const SYSLOG = /^ *(?:<\d+>(?:\d )?)?(\p{L}{3,5})\.? +(\d{1,2}) (\d\d):(\d\d):(\d\d)(\.\d+)? (?:\S+ )?(kernel|\S+?)(\[\d+\])?: ?/u;
+const ISO = /^ *\[?(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:?\d\d)?\]?:? /;
 /** What follows a wall-clock stamp in a journal: host and program. */
 const IDENTITY = /^(?:([\w.-]+) )?(kernel|[\w@./-]+)(\[\d+\])?: /;
 const HUMAN = /^\[(?:[A-Z][a-z]{2} )?([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d)(\.\d+)? (\d{4})\] ?/;
@@ -151,8 +152,7 @@ function fromJournalJson(text: string): Carried | undefined {
 function fromSyslog(text: string): Carried | undefined {
   const match = SYSLOG.exec(text);
   if (match === null) return undefined;
-  const monthIndex = month(match[1]!);
-  if (monthIndex < 0) return undefined;
+  const monthIndex = Math.max(0, month(match[1]!));
   return {
     text: text.slice(match[0].length),
     time: wallTime(2000, monthIndex, Number(match[2]), match[3]!, match[4]!, match[5]!, match[6]?.slice(1)),
@@ -358,8 +358,8 @@ function carriedBy(shown: string): Carried | undefined {
     const inner = rest.charCodeAt(0) === OPEN ? fromHuman(rest) ?? fromIso(rest) : undefined;
     return { text: rest, ...inner, user: decoded[1] !== 'kern' };
   }
-  if (first >= 0x41 && first <= 0x5a) return fromSyslog(shown);
-  return undefined;
+  if (first === SPACE) return fromSyslog(shown) ?? fromIso(shown);
+  return first > 0x40 ? fromSyslog(shown) : undefined;
 }
 
 function carriedByLevel(shown: string): Carried | undefined {

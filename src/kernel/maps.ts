@@ -9,6 +9,15 @@ const ZONE = new RegExp(String.raw`^(DMA|DMA32|Normal|HighMem|Movable|Device) +$
 const SRAT = new RegExp(String.raw`^(?:ACPI: )?SRAT: Node (\d+) PXM \d+ ${RANGE}(.*)`);
 const RESERVED_PMEM = /^(?:pmem|persistent)/i;
 
+/** Kernels from 7.0 on call the types otherwise; the older names are kept, so that maps compare. */
+const RENAMED: Record<string, string> = {
+  'System RAM': 'usable',
+  'device reserved': 'reserved',
+  'persistent RAM': 'persistent (type 7)',
+  'persistent RAM (type 7)': 'persistent (type 7)',
+  'persistent RAM (type 12)': 'persistent (type 12)',
+};
+
 export const MAP_WORDS = ['BIOS-e820: ', 'user: [mem', 'modified: [mem', 'SRAT: Node', 'Initmem setup node', ' node ', 'node  ', 'DMA ', 'DMA32 ', 'Normal ', 'Movable ', 'Device ', 'HighMem '];
 
 /** Bounds what a log of many boots, or of nonsense, can make this keep. */
@@ -27,7 +36,7 @@ export class MemoryMaps {
     const e820 = E820.exec(text);
     if (e820 !== null) {
       const [, map, start, end, type] = e820;
-      const range = { start: shorten(start!), end: shorten(end!), type: type! };
+      const range = { start: shorten(start!), end: shorten(end!), type: RENAMED[type!] ?? type! };
       if (map!.startsWith('BIOS')) push(this.e820.bios, range);
       else if (map === 'user') push(this.e820.user, range);
       return;

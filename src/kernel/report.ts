@@ -25,6 +25,9 @@ const TOLERATED_BEFORE_TRACE = 60;
 /** A trace of fewer frames that are all helpers has lost its rest. */
 const BROKEN_BELOW = 6;
 
+/** A fault of the instruction fetch itself. */
+const FETCH = /#PF: supervisor instruction fetch|kernel tried to execute|^Oops: (?:Oops: )?001[0-9a-f] /;
+
 /** Seconds of silence that end a report. */
 const SILENCE = 10;
 
@@ -61,6 +64,7 @@ export class Report {
   #aside = false;
   #pc: Frame | undefined;
   #pcs = 0;
+  #fetched = false;
   #userMode = false;
   #headerFunction: string | undefined;
   #sawBody = false;
@@ -70,6 +74,7 @@ export class Report {
   #workqueue: string | undefined;
   #corruption: string | undefined;
   #follows: Finding | undefined;
+  #carriedOut = false;
 
   constructor(rule: Rule, match: RegExpExecArray, line: Line, number: number, follows?: Finding) {
     this.rule = rule;
@@ -81,11 +86,14 @@ export class Report {
     this.stamped = line.stamped;
     this.#header = headerText(line.text, match);
     this.#follows = follows;
+    this.#carriedOut = follows !== undefined;
     this.#take(match);
     if (line.merged === true) this.#corruption = 'two messages in one line';
     if (rule.headless === true) this.#corruption = 'the header is lost';
     if (rule.prelude === true) this.title = rule.id === 'cut-here' ? undefined : rule.title;
     this.#show(line);
+    // Without a header the first line is one of the body.
+    if (rule.id === 'orphan') this.ended = this.#body(line)?.type === 'end';
   }
 
   /** A further header line of the same report. */
@@ -126,7 +134,7 @@ export class Report {
   /** True while an equal wording of `rule` may still be this very report. */
   accepts(rule: Rule): boolean {
     if (this.ended) return false;
-    if (this.rule.prelude === true && !this.#sawBody) return rule.prelude === true || (rule.expectsTrace && rule.id !== 'orphan');
+    if (this.rule.prelude === true && !this.sawTrace) return rule.prelude === true || (rule.expectsTrace && rule.id !== 'orphan');
     if (rule.continuesFault === true && this.rule.expectsTrace && !this.sawTrace) return true;
     // The message of a WARN may also come after its header.
     if (rule.prelude === true && rule.id !== 'cut-here' && this.rule.kind === 'warning') return !this.sawTrace;
@@ -181,6 +189,8 @@ export class Report {
     const { text } = line;
     const kind = this.rule.kind;
     if (kind === 'kasan' || kind === 'lockdep') this.#readFreeText(text);
+    // The program counter is no code then: who called it is in the trace.
+    if (FETCH.test(text)) this.#fetched = true;
     const item = parseBody(text);
     switch (item?.type) {
       case undefined:
@@ -307,10 +317,11 @@ export class Report {
   /** The guilty function, by the rule's way of telling. */
   #guilty(): { name: string; module?: string } | undefined {
     const { guilty } = this.rule;
-    if (guilty === 'none') return undefined;
+    // A panic that carries out what another report decided has no place of its own.
+    if (guilty === 'none' || this.#carriedOut) return undefined;
     const ordered: Frame[] = [];
     if (guilty === 'header' && this.#headerFunction !== undefined) ordered.push(bare(this.#headerFunction));
-    if (this.#pc !== undefined && guilty !== 'blocked' && guilty !== 'trace') ordered.push(this.#pc);
+    if (this.#pc !== undefined && guilty !== 'blocked' && guilty !== 'trace' && !this.#fetched) ordered.push(this.#pc);
     const frames = this.#candidates();
     const first = ordered[0];
     // A WARN that traps prints its own entry first; everything above the frame that the header or the pc names is that.
@@ -349,6 +360,7 @@ export class Report {
 
   /** It is a consequence of something that the log does not show. */
   lost(): void {
+    this.#carriedOut = true;
     this.#corruption = 'what it is a consequence of is not in the log';
   }
 
@@ -420,6 +432,11 @@ export class Report {
     if (this.#cpu?.tainted !== undefined) finding.tainted = this.#cpu.tainted;
     if (this.#cpu?.release !== undefined) finding.release = this.#cpu.release;
     if (this.caller !== undefined) finding.caller = this.caller;
+    if (rule.id === 'orphan' && this.#pcs === 0 && !this.ended) {
+      // A bare stack dump: somebody wondered, nothing broke.
+      finding.kind = 'warning';
+      this.title = 'call trace without a header in {func}';
+    }
     finding.title = this.#makeTitle(finding);
     return finding;
   }

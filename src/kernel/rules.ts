@@ -185,7 +185,7 @@ const OOPSES: Rule[] = [
       // "divide error: 0000 [#1] SMP", "Oops: invalid opcode: 0000 [#1]", "Oops: 0002 [#1]", "Oops: Kernel access of bad area, sig: 11 [#1]"
       id: 'trap',
       words: [' [#'],
-      match: `^(?:traps: )?(?<what>[A-Za-z][\\w #/,()-]*?(?:: [A-Za-z][\\w #/,()-]*?)*?)(?:, sig)?: ?[0-9a-f]{1,16}(?: ilc:\\d+)? \\[#\\d+\\]`,
+      match: `^(?:traps: )?(?:Oops: (?=[A-Za-z]))?(?<what>[A-Za-z][\\w #/,()-]*?(?:: [A-Za-z][\\w #/,()-]*?)*?)(?:, sig)?: ?[0-9a-f]{1,16}(?: ilc:\\d+)? \\[#\\d+\\]`,
       title: '{what} in {func}',
       continuesFault: true,
     },
@@ -239,7 +239,7 @@ const BUGS: Rule[] = [
     { id: 'dentry-in-use', words: ['still in use', 'Busy inodes after unmount'], match: `(?:BUG: Dentry .* still in use|VFS: Busy inodes after unmount)`, title: 'VFS: still busy after unmount', expectsTrace: false },
     { id: 'leaked-lock', words: ['workqueue leaked'], match: `BUG: workqueue leaked (?:lock|atomic)`, title: 'BUG: workqueue leaked lock or atomic', expectsTrace: false },
     { id: 'memory-leak', words: ['BUG: memory leak', 'new suspected memory leaks'], match: `(?:BUG: memory leak|kmemleak: \\d+ new suspected memory leaks?)`, title: 'memory leak in {func}', expectsTrace: false },
-    { id: 'bug-other', words: ['BUG: '], match: `(?:^|[a-z0-9]: |[^\\w:. '"=-] ?)BUG: (?<what>[a-zA-Z].{3,})`, title: 'BUG: {what}', expectsTrace: false },
+    { id: 'bug-other', words: ['BUG: '], match: `^(?:[\\w.-]+: ){0,2}BUG: (?<what>[a-zA-Z].{3,})`, title: 'BUG: {what}', expectsTrace: false },
   ]),
 ];
 
@@ -292,7 +292,7 @@ const MEMORY: Rule[] = [
     { id: 'oom-kill', words: ['ut of memory: Kill', 'ut of memory (', 'Memory cgroup out of memory'], match: `^(?:Memory cgroup out of memory|Out of memory)(?: \\([^)]*\\))?: Kill(?:ed)? process \\d+,? \\(?(?<killed>[^)]*)\\)?`, title: 'out of memory: OOM killer invoked', partOf: ['oom-invoked'], body: 'none', closes: true },
   ]),
   ...family('mce', { body: 'free', guilty: 'none', expectsTrace: false }, [
-    { id: 'mce', words: ['[Hardware Error]', 'Machine check events logged', 'HARDWARE ERROR'], match: `^(?:\\{\\d+\\})?(?:mce: |MCE: |BERT: |EDAC .*?: |.*?: )?(?:\\{\\d+\\})?\\[Hardware Error\\]: (?<what>.*)|^(?:mce: )?Machine check events logged|^HARDWARE ERROR`, title: 'machine check', partOf: ['mce'] },
+    { id: 'mce', words: ['[Hardware Error]', 'Machine check events logged', 'HARDWARE ERROR', 'Machine Check Exception'], match: `^(?:\\{\\d+\\})?(?:mce: |MCE: |BERT: |EDAC .*?: |.*?: )?(?:\\{\\d+\\})?\\[Hardware Error\\]: (?<what>.*)|^(?:mce: )?Machine check events logged|^HARDWARE ERROR|^CPU \\d+: Machine Check Exception`, title: 'machine check', partOf: ['mce'] },
     { id: 'mce-memory', words: ['ncorrected hardware memory error', 'hardware memory corruption fault'], match: `(?:[Uu]ncorrected hardware memory error in user-access at {addr}|^MCE: Killing {task}:{pid} due to hardware memory corruption)`, title: 'machine check: uncorrected memory error', partOf: ['mce', 'mce-memory'] },
     { id: 'edac', words: ['EDAC '], match: `^EDAC \\S+: \\d+ (?<what>[CU]E) `, title: 'machine check: EDAC {what}', body: 'none' },
     { id: 'nmi-unknown', words: ['NMI received for unknown reason'], match: `NMI received for unknown reason`, title: 'NMI for unknown reason', body: 'trace' },
@@ -308,7 +308,7 @@ const MEMORY: Rule[] = [
 
 const DAX: Rule[] = [
   ...family('dax-off', LINE, [
-    { id: 'dax-unsupported', words: ['DAX unsupported', 'Turning off DAX', 'urning off DAX', 'does not support dax', 'does not support DAX', 'unsupported blocksize for dax', 'DAX disabled', 'dax disabled', 'Disabling DAX', 'disabling DAX', 'disabling dax'], match: `^(?:(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\)| {dev})?: )?.*?(?:DAX unsupported|[Tt]urning off DAX|does not support (?:dax|DAX)|unsupported blocksize for dax|(?:dax|DAX) disabled|[Dd]isabling (?:dax|DAX))`, title: 'DAX turned off: {fs}', partOf: ['dax-core'] },
+    { id: 'dax-unsupported', words: ['DAX unsupported', 'Turning off DAX', 'urning off DAX', 'does not support dax', 'does not support DAX', 'unsupported blocksize for dax', 'unsupported blocksize for DAX', 'DAX disabled', 'dax disabled', 'Disabling DAX', 'disabling DAX', 'disabling dax'], match: `^(?:(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\)| {dev})?: )?.*?(?:DAX unsupported|[Tt]urning off DAX|does not support (?:dax|DAX)|unsupported blocksize for (?:dax|DAX)|(?:dax|DAX) disabled|[Dd]isabling (?:dax|DAX))`, title: 'DAX turned off: {fs}', partOf: ['dax-core'] },
     { id: 'dax-conflict', words: ["can't mount with dax", "can't mount with both", 'DAX and reflink', 'DAX is incompatible', 'dax is incompatible', "can't support DAX", "Cannot enable DAX", 'dax option not supported', 'DAX cannot be', 'DAX and', 'and DAX'], match: `^(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\))?: .*(?:can't mount with (?:both )?(?:dax|data=journal.*dax)|DAX and reflink cannot|[Dd][Aa][Xx] is incompatible|can't support DAX|Cannot enable DAX|dax option not supported|DAX cannot be)`, title: 'DAX refused: {fs}' },
     { id: 'dax-core', words: ['dax access failed', 'partition for dax', 'dax support not enabled', 'support dax', 'bdev for dax', 'blocksize for dax', 'dax page-cache'], match: `^(?:dax: )?(?<dev>pmem[\\w.]*|namespace[\\d.]+)(?: \\([^)]*\\))?: error: .*dax`, title: 'DAX refused by {device}' },
     { id: 'no-zone-device', words: ['ZONE_DEVICE'], match: `^(?:nd_\\w+|dax\\w*|pmem\\w*|device-mapper|XFS|EXT[24]-fs)\\b.*ZONE_DEVICE`, title: 'DAX turned off: no ZONE_DEVICE' },
@@ -357,4 +357,4 @@ export const RULES: readonly Rule[] = [
 ];
 
 /** Lines that quote the kernel's words without complaining. */
-export const QUOTED = /^(?:Kernel command line:|Command line:|Unknown kernel command line|Booting with|Boot options|audit: |audit\(|systemd|dracut|-----?\[ end |.*DEBUG:|Linux version |\[Firmware|.*\bmodprobe\b|.*\bgrep\b|.*\becho\b)/;
+export const QUOTED = /^(?:(?:Subject|From|To|Cc|Re|Date|Title|title): |Kernel command line:|Command line:|Unknown kernel command line|Booting with|Boot options|audit: |audit\(|systemd|dracut|-----?\[ end |.*DEBUG:|Linux version |\[Firmware|.*\bmodprobe\b|.*\bgrep\b|.*\becho\b)/;

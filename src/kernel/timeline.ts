@@ -37,11 +37,13 @@ export const MILESTONES: readonly MilestoneRule[] = [
 ];
 
 /** User space's own first words, where the kernel has none (before 4.20) or they are lost. */
-const USER_SPACE = /^(?:systemd\[1\]|init:|Run \S+ as init process|Welcome to |dracut|random: \S+: uninitialized urandom read|udevd?\[|\S+ login:)/;
+const USER_SPACE = /^(?:systemd\[1\]|init:|Run \S+ as init process|Welcome to |dracut|random: \S+: uninitialized urandom read|udevd?\[|\S+ login:|SELinux: (?:initialized|policy)|audit: type=14|EXT4-fs \(\S+\): re-mounted|reboot: )/;
+/** Where somebody left lines out: pauses there are none of the kernel's. */
+const LEFT_OUT = /^[[(<]?(?:\.{2,}|…|snip|-+8<-+)[\])>]?$/i;
 
 /** Lines of a kernel that has not come to user space yet. */
 const BOOTING =
-  /^(?:brd: |loop: |clocksource: |tsc: |NET: Registered|Serial: 8250|virtio[_-]\w+ |e1000|i8042|rtc_cmos|scsi host|usbcore|pci |pci_bus |PCI|ACPI|pnp|io scheduler|Key type|registered taskstats|Loading compiled-in|md: |IPv6|zswap|smp: |smpboot|x86: |devtmpfs|workingset|Freeing |Trying to unpack|VFS: |Run \S+ as init|tun: |Btrfs loaded|raid6: |HugeTLB|SCSI subsystem|libata|AMD-Vi|DMAR|iommu|microcode|TCP|UDP|audit: initializing|Initialise system|zbud|fuse: init|sched_clock|Unpacking)/;
+  /^(?:brd: |loop: |clocksource: |tsc: |NET: Registered|Serial: 8250|virtio[_-]\w+ |e1000|i8042|rtc_cmos|scsi host|usbcore|pci |pci_bus |PCI|ACPI: (?!PM: Prep)|pnp|io scheduler|Key type|registered taskstats|Loading compiled-in|md: |IPv6|zswap|smp: |smpboot|x86: |devtmpfs|workingset|Freeing |Trying to unpack|VFS: |Run \S+ as init|tun: |Btrfs loaded|raid6: |HugeTLB|SCSI subsystem|libata|AMD-Vi|DMAR|iommu|microcode|TCP|UDP|audit: initializing|Initialise system|zbud|fuse: init|sched_clock|Unpacking)/;
 
 /** Lines that announce a wait of their own; a pause behind them is no fault. */
 const ANNOUNCED: readonly [RegExp, string][] = [
@@ -134,7 +136,10 @@ export class Timeline {
       this.#endBoot(true);
       return;
     }
-    if (time === undefined) return;
+    if (time === undefined) {
+      if (LEFT_OUT.test(text.trim())) this.#started = false;
+      return;
+    }
     if (this.#firstTime === undefined) {
       this.#firstTime = time;
       if (!this.#started && (line.wall || time > BOOT_STARTS_BEFORE)) {
@@ -148,6 +153,11 @@ export class Timeline {
     if (last === undefined || time >= last.time) this.#last = { text, time, line: number };
     if (++this.#lines > 100_000) this.#booting = false;
     this.#subsystem = subsystemOf(text) ?? this.#subsystem;
+  }
+
+  /** A line of a report: it takes its time, but is no step of the boot. */
+  pass(line: Line, number: number): void {
+    if (this.#booting && line.time !== undefined && this.#last !== undefined && line.time >= this.#last.time) this.#last = { text: line.text, time: line.time, line: number };
   }
 
   /** A line that a milestone's words were found in. */

@@ -108,8 +108,10 @@ export function summary(document: RunDocument, seconds: number): string {
   const lines = ['', `${counts.join(', ') || 'nothing ran'}  in ${formatSeconds(seconds)}${run.interrupted ? ' (interrupted)' : ''}`];
   if (troubled.length > 0) {
     lines.push('');
-    for (const { outcome, id, kernel, reason, console, detail } of troubled) {
+    const seeded = new Set(results.map(({ seed }) => seed)).size > 1;
+    for (const { outcome, id, workload, params, kernel, seed, clock, reason, console, detail } of troubled) {
       lines.push(`${outcome}: ${id} on ${kernel}: ${reason ?? ''}`);
+      if (seeded) lines.push(`    again: daxrig run ${workload}${Object.entries(params).map(([key, value]) => ` --param ${key}=${String(value)}`).join('')} --seed ${seed}${clock === 'icount' ? ' --clock icount' : ''}`);
       const excerpt = (detail ?? '').split('\n').filter(Boolean).slice(0, outcome === 'fail' ? 12 : 6);
       lines.push(...excerpt.map((line) => `    ${line.slice(0, 160)}`));
       if (console !== undefined) lines.push(`    console: ${run.folder}/${console}`);

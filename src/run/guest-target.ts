@@ -51,6 +51,13 @@ export class GuestTarget implements Target {
     }));
   }
 
+  /** Forgets the saved guest: it was one boot of several, and has served. */
+  async discard(): Promise<void> {
+    const state = await this.#state?.catch(() => undefined);
+    if (state) discardState(state.folder);
+    this.#state = undefined;
+  }
+
   async run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult> {
     const started = Date.now();
     const { config, accelWhy } = this.#options;
@@ -104,6 +111,7 @@ export class GuestTarget implements Target {
     }
     let state = await this.prepare();
     try {
+      if (options.gdb) return await this.#debug(state, files, job, options);
       return await running(restore(config, state, files, job));
     } catch (error) {
       if (!(error instanceof RestoreError)) throw error;
@@ -113,6 +121,17 @@ export class GuestTarget implements Target {
       state = await this.prepare();
       return running(restore(config, state, files, job));
     }
+  }
+
+  /** A copy that waits for a debugger: gdb's "continue" lets it run. */
+  async #debug(state: SavedState, files: { console: string; events: string; job: string }, job: GuestJob, options: InstanceOptions): Promise<Session> {
+    const { config } = this.#options;
+    const socket = path.join(options.folder, '.gdb');
+    const session = await restore(config, state, files, job, ['-gdb', `unix:${socket},server=on,wait=off`]);
+    void session.ended.then(() => fs.rmSync(socket, { force: true }));
+    const symbols = config.kernel.symbols ?? config.kernel.image;
+    options.note?.(`stopped before ${job.id}; in another terminal:\n  gdb ${symbols} -ex 'target remote ${socket}'${config.kernel.symbols ? '' : '\n(this vmlinux has no symbols; a build tree or a debug package has)'}\n"continue" in gdb runs the workload; Ctrl-C here ends the guest`);
+    return session;
   }
 
   #job(instance: PlannedInstance, seed: number): GuestJob {
@@ -136,6 +155,7 @@ export class GuestTarget implements Target {
   }
 
   #limit(instance: PlannedInstance, options: InstanceOptions): number {
+    if (options.gdb) return Infinity;
     if (options.timeout !== undefined) return options.timeout;
     return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (this.#options.config.clock === 'icount' ? ICOUNT_FACTOR : 1);
   }
@@ -152,7 +172,7 @@ async function listen(session: Session, instance: PlannedInstance, options: Inst
   const deadline = Date.now() + limit * 1000;
   let step = 'before the workload started';
   for (;;) {
-    const received = await session.next(Math.max(0, deadline - Date.now()));
+    const received = await session.next(Math.max(0, Math.min(deadline - Date.now(), 1 << 30)));
     if (options.signal.aborted) return empty('lost', 'interrupted');
     if (received.kind === 'timeout') return hung(session, instance, `no result within ${limit} s; last step: ${step}`);
     if (received.kind === 'end') return vanished(session, received.end, step, instance);
@@ -229,7 +249,7 @@ function blockedFunction(text: string): string | undefined {
   const task = /task:(\S+)\s+state:D/.exec(text);
   if (!task) return undefined;
   const stack = [...text.slice(task.index).matchAll(/^\[[^\]]*\]\s+(?:\[[^\]]*\]\s+)?([\w.]+)\+0x/gm)].map((match) => match[1]!);
-  const named = stack.find((name) => !/^(__)?(schedule|schedule_\w+|io_schedule|rwsem_\w+|__mutex_lock.*|mutex_lock.*|wait_for_\w+|context_switch)/.test(name));
+  const named = stack.find((name) => !/^(__)?(schedule|schedule_\w+|io_schedule|rwsem_\w+|(__)?percpu_\w+|__mutex_lock.*|mutex_lock.*|wait_for_\w+|context_switch)/.test(name));
   return named === undefined ? task[1] : `${named} (${task[1]})`;
 }
 

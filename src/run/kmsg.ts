@@ -13,11 +13,18 @@ export class KmsgCursor implements LogCursor, Disposable {
   /** Records that the ring buffer dropped before they were read. */
   lost = 0;
 
-  constructor(file = '/dev/kmsg') {
+  constructor(file = '/dev/kmsg', fromStart = false) {
     this.#fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    if (fromStart) return;
     this.#drain();
     this.#records.length = 0;
     this.lost = 0;
+  }
+
+  /** Every line that the kernel's buffer still holds, oldest first. */
+  static everything(): string[] {
+    using cursor = new KmsgCursor('/dev/kmsg', true);
+    return cursor.lines();
   }
 
   #drain(): void {

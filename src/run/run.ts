@@ -4,18 +4,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { identifyDevice, type LocalDevice } from '../device/local.js';
 import { devdaxGeometry } from '../device/provision.js';
-import { UsageError, messageOf } from '../errors.js';
-import { chooseAccel } from '../guest/accel.js';
-import { buildImage, parseGuestFile, programRoot, type GuestFile } from '../guest/image.js';
-import { resolveKernels, type GuestKernel } from '../guest/kernel.js';
-import { layoutFrom } from '../guest/layout.js';
-import { checkHostMemory, findQemu, type Accel, type Clock } from '../guest/qemu.js';
-import { killAllGuests } from '../guest/session.js';
-import { BootError } from '../guest/state.js';
-import { isComplaint, parseKernelLog } from '../kernel/klog.js';
+import { UsageError } from '../errors.js';
+import { programRoot } from '../guest/image.js';
 import { RunDirectory } from '../store/rundir.js';
-import { GiB, formatSize } from '../units.js';
-import { GuestTarget } from './guest-target.js';
+import { formatSize } from '../units.js';
+import { bootTarget, defaultJobs, hazardsOf, makeTarget, resolveGuests, type GuestOptions } from './guests.js';
 import { loadWorkloads } from './load.js';
 import { LocalTarget } from './local-target.js';
 import { chooseWorkloads, parseParam, plan, type PlannedInstance } from './plan.js';
@@ -23,33 +16,19 @@ import { totalsOf, type ParamValue } from './result.js';
 import { RUN_SCHEMA, notRun, runAll, type RunDocument, type RunObserver, type WorkItem } from './runner.js';
 import type { Target } from './target.js';
 
-export interface RunOptions {
+export interface RunOptions extends GuestOptions {
   names: string[];
   target: 'auto' | 'guest' | 'local';
   device: string[];
   destroyData: string[];
-  kernel: string[];
-  modules?: string;
-  layout?: string;
-  memmap?: string[];
-  guestMem?: string;
-  guestCpus?: number;
-  numa?: number;
-  accel: 'auto' | Accel;
-  clock: Clock;
-  seed: number;
+  /** One fresh copy of each instance for each seed. */
+  seeds: number[];
   repeat: number;
-  jobs?: number;
+  /** Stop the only instance before it runs, for a debugger. */
+  gdb: boolean;
   timeout?: number;
-  guestFile: string[];
-  guestSetup?: string;
-  append?: string;
-  qemu?: string;
   out?: string;
-  load: string[];
   param: string[];
-  snapshot: boolean;
-  command: string[];
 }
 
 export interface RunSurroundings {
@@ -67,40 +46,52 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
   if (!local && options.device.length > 0) throw new UsageError('--device names real memory of this machine; with it, leave --target guest out');
   if (local && options.kernel.length > 0) throw new UsageError('--kernel is for guests; a local target runs on the kernel of this machine');
 
-  const prepared = local ? prepareLocal(options, chosen, only) : await prepareGuests(options, plan(chosen, only), progress);
+  const instances = plan(chosen, only);
+  // Made before the long preparations, so that a folder that cannot be written is known first; taken back if they fail.
   const directory = RunDirectory.create(options.out);
-  const document: RunDocument = {
-    schema: RUN_SCHEMA,
-    run: {
-      id: directory.id,
-      startedAt: new Date().toISOString(),
-      folder: directory.folder,
-      version: version(),
-      command: options.command,
-      host: { kernel: os.release(), cpu: os.cpus()[0]?.model ?? '', cpus: os.cpus().length, memory: os.totalmem(), node: process.version },
-      guests: [],
-    },
-    results: [],
-    totals: totalsOf([]),
-  };
+  const prepared = await (async () => {
+    try {
+      return local ? prepareLocal(options, chosen, only) : await prepareGuests(options, instances, progress);
+    } catch (error) {
+      directory.abandon();
+      throw error;
+    }
+  })();
+  const document = newDocument(directory);
   directory.save(document);
-  const onAbort = (): void => killAllGuests();
-  signal.addEventListener('abort', onAbort);
   try {
     const targets = await prepared.boot(directory, document);
     const items: WorkItem[] = [];
-    for (let round = 0; round < options.repeat; round++)
-      for (const { target, instances } of targets) for (const instance of instances) items.push({ instance, target, seed: options.seed + round });
-    if (!signal.aborted) await runAll(items, { directory, document, observer, signal, jobs: prepared.jobs, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
+    for (const { target, instances } of targets)
+      for (const instance of instances) for (const seed of options.seeds) for (let round = 0; round < options.repeat; round++) items.push({ instance, target, seed });
+    if (options.gdb && items.length !== 1) throw new UsageError(`--gdb stops one instance, and ${items.length} are chosen; narrow them by name and --param`);
+    if (!signal.aborted) await runAll(items, { directory, document, observer, signal, jobs: options.gdb ? 1 : prepared.jobs, gdb: options.gdb, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
     if (signal.aborted) document.run.interrupted = true;
     document.totals = totalsOf(document.results);
     document.run.endedAt = new Date().toISOString();
     directory.save(document);
     return document;
   } finally {
-    signal.removeEventListener('abort', onAbort);
     directory.close();
   }
+}
+
+/** The document of a run that begins now. */
+export function newDocument(directory: RunDirectory): RunDocument {
+  return {
+    schema: RUN_SCHEMA,
+    run: {
+      id: directory.id,
+      startedAt: new Date().toISOString(),
+      folder: directory.folder,
+      version: version(),
+      command: process.argv.slice(2),
+      host: { kernel: os.release(), cpu: os.cpus()[0]?.model ?? '', cpus: os.cpus().length, memory: os.totalmem(), node: process.version },
+      guests: [],
+    },
+    results: [],
+    totals: totalsOf([]),
+  };
 }
 
 export function version(): string {
@@ -139,65 +130,28 @@ function factsOf(device: LocalDevice): Record<string, ParamValue> {
 }
 
 async function prepareGuests(options: RunOptions, instances: PlannedInstance[], progress: (text: string) => void): Promise<Prepared> {
-  const layout = layoutFrom(options);
-  const qemu = findQemu(options.qemu);
-  checkHostMemory(layout);
-  const cpus = options.clock === 'icount' ? 1 : (options.guestCpus ?? 2);
-  if (options.clock === 'icount' && (options.guestCpus ?? 1) !== 1) throw new UsageError('--guest-cpus: instructions are counted on one CPU; leave it out with --clock icount');
-  if (!Number.isInteger(cpus) || cpus < 1 || cpus > 64) throw new UsageError(`--guest-cpus ${options.guestCpus}: a whole number from 1 to 64`);
-  const loads = options.load.map((file): GuestFile => ({ from: path.resolve(file), to: `/daxrig/load/${path.basename(file)}` }));
-  const files = [...options.guestFile.map(parseGuestFile), ...loads];
-  if (options.guestSetup !== undefined && !fs.existsSync(options.guestSetup)) throw new UsageError(`--guest-setup ${options.guestSetup}: no such file`);
-  const kernels: GuestKernel[] = [];
-  for (const spec of options.kernel.length > 0 ? options.kernel : [undefined]) {
-    const found = await resolveKernels(spec, { progress, ...(options.modules === undefined ? {} : { modules: options.modules }) });
-    for (const kernel of found) if (!kernels.some(({ digest }) => digest === kernel.digest)) kernels.push(kernel);
-  }
-  const { accel, why } = await chooseAccel(options.accel, options.clock, qemu);
-  const jobs = options.jobs ?? defaultJobs(layout.memory, instances.length * kernels.length);
-
+  const guests = await resolveGuests(options, progress);
+  const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.kernels.length);
   const boot = async (directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]> => {
     const ready: { target: Target; instances: PlannedInstance[] }[] = [];
-    for (const kernel of kernels) {
-      const image = await buildImage(kernel, { files, progress, ...(options.guestSetup === undefined ? {} : { setup: options.guestSetup }) });
-      const config = { qemu, accel, clock: options.clock, cpus, layout, kernel, initramfs: image.initramfs, ...(options.append === undefined ? {} : { append: options.append }) };
-      const target = new GuestTarget({ config, image, accelWhy: why, load: loads.map(({ to }) => to), snapshot: options.snapshot, progress });
-      const guest = { kernel: kernel.release, spec: kernel.spec, layout, accel, accelWhy: why, clock: options.clock, cpus, qemu: qemu.version, image: kernel.imageKind, ...(kernel.imageWhy ? { imageWhy: kernel.imageWhy } : {}) };
-      const bootLog = `console-boot-${kernel.release}.log`;
-      try {
-        if (options.snapshot) {
-          const state = await target.prepare();
-          const text = fs.readFileSync(state.console, 'utf8');
-          fs.writeFileSync(directory.path(bootLog), text);
-          const report = parseKernelLog(text);
-          document.run.guests.push({ ...guest, console: bootLog, facts: state.facts, boot: { fresh: state.fresh, seconds: state.bootSeconds, findings: report.findings, stalls: report.stalls, e820: report.e820, nodes: report.nodes, pmem: report.pmem } });
-          const complaint = report.findings.find((finding) => isComplaint(finding));
-          if (complaint) recordBoot(document, directory, kernel.release, 'fail', `${complaint.title} (while booting; the guest came up)`, complaint.excerpt);
-        } else document.run.guests.push(guest);
-        ready.push({ target, instances });
-      } catch (error) {
-        if (error instanceof BootError) fs.writeFileSync(directory.path(bootLog), error.console);
-        document.run.guests.push({ ...guest, console: bootLog });
-        const kernelsFault = error instanceof BootError && error.kernelTitle !== undefined;
-        recordBoot(document, directory, kernel.release, kernelsFault ? 'fail' : 'broken', messageOf(error));
+    for (const kernel of guests.kernels) {
+      for (const { severity, message } of hazardsOf(guests, kernel)) if (severity !== 'info') progress(`${guests.layout.name} on ${kernel.release}: ${severity}: ${message}`);
+      const target = await makeTarget(guests, kernel, progress);
+      const { guest, trouble, cameUp } = await bootTarget(guests, kernel, target, directory);
+      document.run.guests.push(guest);
+      // The boot itself is a result where it did not go well: the workloads that could not run are not hidden by it.
+      // A guest that came up judges its boot itself, where kernel/boot is among the workloads.
+      if (trouble && !(cameUp && instances.some(({ workload }) => workload.name === 'kernel/boot'))) {
+        const { outcome, reason, ...more } = trouble;
+        const result = { id: 'kernel/boot', workload: 'kernel/boot', params: {}, seed: 0, ...notRun(outcome, reason, kernel.release), ...more };
+        document.results.push(result);
+        document.totals = totalsOf(document.results);
+        directory.event({ type: 'result', result });
       }
+      if (cameUp) ready.push({ target, instances });
       directory.save(document);
     }
     return ready;
   };
   return { jobs, boot };
-}
-
-/** The boot itself as a result, where it did not go well: the workloads that could not run are not hidden by it. */
-function recordBoot(document: RunDocument, directory: RunDirectory, kernel: string, outcome: 'fail' | 'broken', reason: string, detail?: string): void {
-  const result = { id: 'kernel/boot', workload: 'kernel/boot', params: {}, seed: 0, ...notRun(outcome, reason, kernel), ...(detail === undefined ? {} : { detail }) };
-  document.results.push(result);
-  document.totals = totalsOf(document.results);
-  directory.event({ type: 'result', result });
-}
-
-/** By cores and by free memory: a running copy keeps some hundreds of megabytes of its own at the worst. */
-function defaultJobs(guestMemory: number, instances: number): number {
-  const byMemory = Math.floor(os.freemem() / Math.min(guestMemory, GiB));
-  return Math.max(1, Math.min(os.cpus().length, byMemory, instances));
 }

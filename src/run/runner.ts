@@ -15,6 +15,8 @@ export interface RunObserver {
   started(key: number, instance: PlannedInstance, target: Target): void;
   step(key: number, text: string): void;
   finished(key: number, result: RunResult): void;
+  /** A line for people, outside the results. */
+  note?(text: string): void;
 }
 
 export interface WorkItem {
@@ -47,6 +49,10 @@ export interface RunnerOptions {
   observer: RunObserver;
   signal: AbortSignal;
   document: RunDocument;
+  /** See InstanceOptions. */
+  gdb?: boolean;
+  /** Begins the names of files of this batch, where a run has several. */
+  prefix?: string;
 }
 
 /** Runs all items; `document.results` and run.json grow as they end. Resolves when all have, or are given up. */
@@ -78,12 +84,14 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
         result = await target.run(instance, {
           seed,
           folder: directory.folder,
-          file: `${String(index + 1).padStart(width, '0')}-${instance.workload.name.replace('/', '-')}`,
+          file: `${options.prefix ?? ''}${String(index + 1).padStart(width, '0')}-${instance.workload.name.replace('/', '-')}`,
           onEvent: (event) => {
             directory.event({ index, ...event });
             if (event.type === 'step') observer.step(index, event.text);
           },
           signal,
+          gdb: options.gdb ?? false,
+          note: observer.note?.bind(observer),
           ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
         });
       } catch (error) {

@@ -23,4 +23,7 @@ export interface InstanceOptions {
   folder: string;
   onEvent: (event: InstanceEvent) => void;
   signal: AbortSignal;
+  /** Wait for a debugger before the workload runs, without a time limit. */
+  gdb: boolean;
+  note: ((text: string) => void) | undefined;
 }

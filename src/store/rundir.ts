@@ -16,10 +16,13 @@ export class RunDirectory {
   /** Name of the run: start time and a random part, sortable. */
   readonly id: string;
   readonly #events: number;
+  /** Folders made for it, outermost first. */
+  readonly #made: string[];
 
-  private constructor(folder: string, id: string) {
+  private constructor(folder: string, id: string, made: string[]) {
     this.folder = folder;
     this.id = id;
+    this.#made = made;
     this.#events = fs.openSync(path.join(folder, 'events.ndjson'), 'a');
   }
 
@@ -28,10 +31,10 @@ export class RunDirectory {
     const id = `${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}-${crypto.randomBytes(3).toString('hex')}`;
     const folder = out === undefined ? path.join(runsRoot(), id) : path.resolve(out);
     try {
-      fs.mkdirSync(folder, { recursive: true });
+      const made = makeFolders(folder);
       fs.accessSync(folder, fs.constants.W_OK);
       if (fs.existsSync(path.join(folder, 'run.json'))) throw new UsageError(`--out ${out}: already holds a run; name another folder`);
-      return new RunDirectory(folder, id);
+      return new RunDirectory(folder, id, made);
     } catch (error) {
       if (error instanceof UsageError) throw error;
       throw new UsageError(`--out ${out ?? folder}: cannot be written (${codeOf(error) ?? messageOf(error)})`);
@@ -54,7 +57,22 @@ export class RunDirectory {
     fs.renameSync(fresh, this.path('run.json'));
   }
 
+  /** Takes it back, when nothing came of the run: what was made for it goes. */
+  abandon(): void {
+    this.close();
+    fs.rmSync(this.path('events.ndjson'), { force: true });
+    for (const folder of this.#made.reverse()) fs.rmdirSync(folder);
+  }
+
   close(): void {
     fs.closeSync(this.#events);
   }
+}
+
+/** Makes the missing folders of a path one by one (mkdir's own recursion never ends below /proc) and names them. */
+function makeFolders(folder: string): string[] {
+  const missing: string[] = [];
+  for (let at = folder; !fs.existsSync(at); at = path.dirname(at)) missing.unshift(at);
+  for (const at of missing) fs.mkdirSync(at);
+  return missing;
 }

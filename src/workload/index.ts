@@ -10,10 +10,12 @@ import fsdaxMapSync from './fsdax/map-sync.js';
 import fsdaxPoisonTail from './fsdax/poison-tail.js';
 import fsdaxPoison from './fsdax/poison.js';
 import fsdaxRemap from './fsdax/remap.js';
+import kernelBoot from './kernel/boot.js';
 import kpageflagsWalk from './kpageflags/walk.js';
 import nodaxMount from './nodax/mount.js';
 
 export const workloads: readonly Workload[] = [
+  kernelBoot,
   fsdaxDaxActive,
   fsdaxDirectIo,
   fsdaxRemap,

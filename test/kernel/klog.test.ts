@@ -76,3 +76,20 @@ describe('isComplaint', () => {
     expect(isComplaint({ kind: 'bug', informational: true })).toBe(false);
   });
 });
+
+describe('replays', () => {
+  it('are dropped within a boot, not between two', () => {
+    expect(parseKernelLog(OOPS + OOPS).findings).toHaveLength(1);
+    const boot = '[    0.000000] Linux version 4.16.0 (x@y) #1 SMP\n';
+    expect(parseKernelLog(boot + OOPS + boot + OOPS).findings.filter(({ kind }) => kind === 'null-deref')).toHaveLength(2);
+  });
+});
+
+describe('words that are quoted', () => {
+  it('are no findings, before and behind the log that they are about', () => {
+    const prose = 'Subject: BUG: unable to handle kernel NULL pointer dereference at 0000000000000440\nit says: BUG: unable to handle kernel NULL pointer dereference, see below\n';
+    expect(parseKernelLog(prose + OOPS).findings.map(({ line }) => line)).toEqual([3]);
+    expect(parseKernelLog(OOPS + prose).findings.map(({ line }) => line)).toEqual([1]);
+    expect(parseKernelLog(prose + OOPS.replace(/^\[.*?\] /gm, '')).findings.map(({ line, corrupted }) => [line, corrupted])).toEqual([[3, undefined]]);
+  });
+});

@@ -1,0 +1,66 @@
+// Options of every command that starts guests, and what such commands do with signals.
+import type { Argv } from 'yargs';
+import { UsageError } from '../errors.js';
+import { killAllGuests } from '../guest/session.js';
+import type { GuestOptions } from '../run/guests.js';
+
+export const guestOptions = <T>(yargs: Argv<T>) =>
+  yargs
+    .option('kernel', { type: 'string', array: true, default: [] as string[], describe: 'kernels for guests: release, image, build tree, .deb, or debian:SUITE[/VERSION]' })
+    .option('modules', { type: 'string', describe: 'folder of the kernel\'s modules, when they are not beside it' })
+    .option('layout', { type: 'string', describe: 'guest memory layout by name (see "daxrig layouts")' })
+    .option('memmap', { type: 'string', array: true, describe: 'pmem carved from guest RAM: nn[KMG]!ss[KMG]' })
+    .option('guest-mem', { type: 'string', describe: 'guest RAM, for example 6G' })
+    .option('guest-cpus', { type: 'number', describe: 'guest CPUs (default 2; 1 with --clock icount)' })
+    .option('numa', { type: 'number', describe: 'NUMA nodes of the guest' })
+    .option('accel', { choices: ['auto', 'kvm', 'tcg'] as const, default: 'auto' as const, describe: 'QEMU accelerator; auto probes whether KVM really runs a guest' })
+    .option('clock', { choices: ['wall', 'icount'] as const, default: 'wall' as const, describe: 'icount: instructions are the clock, and a run repeats to the bit' })
+    .option('guest-file', { type: 'string', array: true, default: [] as string[], describe: 'SRC[:DST], copied into the guest (default /run/daxrig/NAME)' })
+    .option('guest-setup', { type: 'string', describe: 'shell script run as root in the guest before its state is saved' })
+    .option('append', { type: 'string', describe: 'more words for the guest kernel\'s command line' })
+    .option('qemu', { type: 'string', describe: 'QEMU program to use' })
+    .option('load', { type: 'string', array: true, default: [] as string[], describe: 'file with workloads of your own (.mjs)' });
+
+type Optional<T> = { [Key in keyof T]: T[Key] | undefined };
+type GuestArguments = Pick<GuestOptions, 'kernel' | 'accel' | 'clock' | 'guestFile' | 'load'> &
+  Optional<Required<Pick<GuestOptions, 'modules' | 'layout' | 'memmap' | 'guestMem' | 'guestCpus' | 'numa' | 'guestSetup' | 'append' | 'qemu'>>>;
+
+/** Only what GuestOptions knows: yargs adds each name in two spellings, and unset ones as undefined. */
+export function readGuestOptions(args: GuestArguments): Omit<GuestOptions, 'snapshot' | 'jobs'> {
+  const { kernel, accel, clock, guestFile, load } = args;
+  const { modules, layout, memmap, guestMem, guestCpus, numa, guestSetup, append, qemu } = args;
+  return { kernel, accel, clock, guestFile, load, ...defined({ modules, layout, memmap, guestMem, guestCpus, numa, guestSetup, append, qemu }) };
+}
+
+/** The properties that are set. */
+export function defined<T extends object>(values: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
+}
+
+export function wholeNumber(name: string, value: number | undefined, least: number): void {
+  if (value !== undefined && (!Number.isInteger(value) || value < least)) throw new UsageError(`--${name}: a whole number from ${least} up`);
+}
+
+/** One --seed. */
+export function readSeed(text: string): number {
+  const seed = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(seed)) throw new UsageError(`--seed ${text}: a whole number from 0 up`);
+  return seed;
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Runs `work` with a signal that Ctrl-C and its kin abort; guests end at once, the work winds up by itself. */
+export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const stop = (): void => {
+    controller.abort();
+    killAllGuests();
+  };
+  for (const name of SIGNALS) process.on(name, stop);
+  try {
+    return await work(controller.signal);
+  } finally {
+    for (const name of SIGNALS) process.off(name, stop);
+  }
+}

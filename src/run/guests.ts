@@ -1,0 +1,140 @@
+// From the options of a command to guests that can be started: QEMU, accelerator, layout, kernels, image, target.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { UsageError, messageOf } from '../errors.js';
+import { chooseAccel, type AccelChoice } from '../guest/accel.js';
+import { buildImage, parseGuestFile, type GuestFile } from '../guest/image.js';
+import { resolveKernels, type GuestKernel } from '../guest/kernel.js';
+import { layoutFrom, type Layout } from '../guest/layout.js';
+import { checkHostMemory, findQemu, type Accel, type Clock, type Qemu } from '../guest/qemu.js';
+import { BootError } from '../guest/state.js';
+import { kconfigHash, parseKconfig } from '../kernel/kconfig.js';
+import { isComplaint, parseKernelLog } from '../kernel/klog.js';
+import { lintMemmap } from '../kernel/memmap.js';
+import type { RunDirectory } from '../store/rundir.js';
+import { GiB, formatSize, hex } from '../units.js';
+import { GuestTarget } from './guest-target.js';
+
+/** What commands that start guests have in common. */
+export interface GuestOptions {
+  kernel: string[];
+  modules?: string;
+  layout?: string;
+  memmap?: string[];
+  guestMem?: string;
+  guestCpus?: number;
+  numa?: number;
+  accel: 'auto' | Accel;
+  clock: Clock;
+  jobs?: number;
+  guestFile: string[];
+  guestSetup?: string;
+  append?: string;
+  qemu?: string;
+  load: string[];
+  snapshot: boolean;
+}
+
+export interface Guests {
+  qemu: Qemu;
+  layout: Layout;
+  cpus: number;
+  choice: AccelChoice;
+  kernels: GuestKernel[];
+  files: GuestFile[];
+  /** Files of --load, as the guest sees them. */
+  load: string[];
+  options: GuestOptions;
+}
+
+type Progress = (text: string) => void;
+
+/** Checks and resolves everything; starts nothing. Throws UsageError for wrong input, BrokenError for missing programs. */
+export async function resolveGuests(options: GuestOptions, progress: Progress): Promise<Guests> {
+  const layout = layoutFrom(options);
+  const qemu = findQemu(options.qemu);
+  checkHostMemory(layout);
+  const counted = options.clock === 'icount';
+  if (counted && (options.guestCpus ?? 1) !== 1) throw new UsageError('--guest-cpus: instructions are counted on one CPU; leave it out with --clock icount');
+  const cpus = counted ? 1 : (options.guestCpus ?? 2);
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > 64) throw new UsageError(`--guest-cpus ${options.guestCpus}: a whole number from 1 to 64`);
+  const loads = options.load.map((file): GuestFile => ({ from: path.resolve(file), to: `/daxrig/load/${path.basename(file)}` }));
+  const files = [...options.guestFile.map(parseGuestFile), ...loads];
+  if (options.guestSetup !== undefined && !fs.existsSync(options.guestSetup)) throw new UsageError(`--guest-setup ${options.guestSetup}: no such file`);
+  const kernels: GuestKernel[] = [];
+  for (const spec of options.kernel.length > 0 ? options.kernel : [undefined]) {
+    const found = await resolveKernels(spec, { progress, ...(options.modules === undefined ? {} : { modules: options.modules }) });
+    for (const kernel of found) if (!kernels.some(({ digest }) => digest === kernel.digest)) kernels.push(kernel);
+  }
+  const choice = await chooseAccel(options.accel, options.clock, qemu);
+  return { qemu, layout, cpus, choice, kernels, files, load: loads.map(({ to }) => to), options };
+}
+
+/** A target for one kernel. `boot` tells apart boots that must not share a saved state. */
+export async function makeTarget(guests: Guests, kernel: GuestKernel, progress: Progress, boot?: number): Promise<GuestTarget> {
+  const { qemu, layout, cpus, choice, files, load, options } = guests;
+  const image = await buildImage(kernel, { files, progress, ...(options.guestSetup === undefined ? {} : { setup: options.guestSetup }) });
+  const config = {
+    qemu, accel: choice.accel, clock: options.clock, cpus, layout, kernel, initramfs: image.initramfs,
+    ...(options.append === undefined ? {} : { append: options.append }),
+    ...(boot === undefined ? {} : { boot }),
+  };
+  return new GuestTarget({ config, image, accelWhy: choice.why, load, snapshot: options.snapshot, progress });
+}
+
+/** What run.json keeps of a guest, besides how its boot went. */
+export function describeGuest(guests: Guests, kernel: GuestKernel): Record<string, unknown> {
+  const { qemu, layout, cpus, choice, options } = guests;
+  return {
+    kernel: kernel.release, spec: kernel.spec, layout, accel: choice.accel, accelWhy: choice.why, clock: options.clock, cpus, qemu: qemu.version,
+    hazards: hazardsOf(guests, kernel),
+    ...(kernel.config === undefined ? {} : { configHash: kconfigHash(parseKconfig(kernel.config)) }),
+    image: kernel.imageKind,
+    ...(kernel.imageWhy === undefined ? {} : { imageWhy: kernel.imageWhy }),
+  };
+}
+
+/** What the layout's memmap= will do on this kernel. */
+export function hazardsOf({ layout }: Guests, kernel: GuestKernel): ReturnType<typeof lintMemmap>['hazards'] {
+  const params = layout.pmem.map(({ start, end }) => `${formatSize(end - start)}!${hex(start)}`);
+  return lintMemmap(params, { guestMem: layout.memory, numa: layout.numaNodes, kernelVersion: kernel.release, nokaslr: true }).hazards;
+}
+
+export interface BootReport {
+  /** Goes into run.json. */
+  guest: Record<string, unknown>;
+  /** The boot itself as a result, where it did not go well. */
+  trouble?: { outcome: 'fail' | 'broken'; reason: string; detail?: string };
+  cameUp: boolean;
+}
+
+/** Boots (or finds) the saved guest of a target, keeps its console in the run directory, and judges the boot. */
+export async function bootTarget(guests: Guests, kernel: GuestKernel, target: GuestTarget, directory: RunDirectory): Promise<BootReport> {
+  const guest = describeGuest(guests, kernel);
+  if (!guests.options.snapshot) return { guest, cameUp: true };
+  const bootLog = `console-boot-${kernel.release}.log`;
+  try {
+    const state = await target.prepare();
+    const text = fs.readFileSync(state.console, 'utf8');
+    fs.writeFileSync(directory.path(bootLog), text);
+    const { findings, stalls, e820, nodes, pmem } = parseKernelLog(text);
+    const boot = { fresh: state.fresh, seconds: state.bootSeconds, findings, stalls, e820, nodes, pmem };
+    const complaint = findings.find((finding) => isComplaint(finding));
+    return {
+      guest: { ...guest, console: bootLog, facts: state.facts, boot },
+      cameUp: true,
+      ...(complaint ? { trouble: { outcome: 'fail' as const, reason: `${complaint.title} (while booting; the guest came up)`, detail: complaint.excerpt } } : {}),
+    };
+  } catch (error) {
+    if (error instanceof BootError) fs.writeFileSync(directory.path(bootLog), error.console);
+    const kernels = error instanceof BootError && error.kernelTitle !== undefined;
+    return { guest: { ...guest, console: bootLog }, cameUp: false, trouble: { outcome: kernels ? 'fail' : 'broken', reason: messageOf(error) } };
+  }
+}
+
+/** By cores and by free memory: a running copy keeps some hundreds of megabytes of its own at the worst. */
+export function defaultJobs(guests: Guests, instances: number): number {
+  const byMemory = Math.floor(os.freemem() / Math.min(guests.layout.memory, GiB));
+  return Math.max(1, Math.min(os.cpus().length, byMemory, instances));
+}
