@@ -135,7 +135,8 @@ interface EventLog {
   started: number;
   /** Stable name for a run that has no other. */
   name: string;
-  results: { index: number; label: string | undefined; result: Fields }[];
+  /** In the order of run.json. */
+  results: { label: string | undefined; result: Fields }[];
   /** Unreadable lines before the last. */
   torn: number;
 }
@@ -150,11 +151,12 @@ function readEvents(folder: string): EventLog {
     return { missing: true, digest: '', started: NaN, name: '', results: [], torn: 0 };
   }
   const lines = content.toString('utf8').split('\n');
-  const labels = new Map<number, string>();
-  const found = new Map<number, Fields>();
+  const found: { batch: number; index: number; label: string | undefined; result: Fields }[] = [];
+  /** Labels of the present batch by index; a comparison runs batch after batch, each counting from 0. */
+  let labels = new Map<number, string | undefined>();
+  let batch = 0;
   let started = NaN;
   let torn = 0;
-  let boots = 0;
   lines.forEach((line, number) => {
     if (line === '' || (number > 0 && !/"type":"(?:result|begin)"/.test(line))) return;
     let event: unknown;
@@ -166,12 +168,20 @@ function readEvents(folder: string): EventLog {
     }
     if (!isObject(event)) return;
     if (number === 0) started = Date.parse(String(event.at));
-    if (event.type === 'begin' && typeof event.index === 'number' && typeof event.label === 'string') labels.set(event.index, event.label);
-    // A boot that went wrong is a result without an index: it stands before those of workloads, as in run.json.
-    if (event.type === 'result' && isObject(event.result) && textOf(event.result.workload)) found.set(typeof event.index === 'number' ? event.index : --boots, event.result);
+    const { type, index, label, result } = event;
+    if (type === 'begin' && typeof index === 'number') {
+      if (labels.has(index)) {
+        batch++;
+        labels = new Map();
+      }
+      labels.set(index, textOf(label));
+    }
+    if (type !== 'result' || !isObject(result) || !textOf(result.workload)) return;
+    // A boot that went wrong has no index: it stands between the batches, as in run.json.
+    if (typeof index === 'number') found.push({ batch, index, label: labels.get(index), result });
+    else found.push({ batch: labels.size === 0 ? -1 : batch, index: Infinity, label: undefined, result });
   });
-  const order = [...found.keys()].sort((a, b) => (a < 0 && b < 0 ? b - a : a - b));
-  const results = order.map((index) => ({ index, label: labels.get(index), result: found.get(index)! }));
+  const results = found.sort((a, b) => a.batch - b.batch || (a.index === b.index ? 0 : a.index - b.index)).map(({ label, result }) => ({ label, result }));
   return { missing: false, digest: sha256(content), started, name: `events-${sha256(lines[0]!).slice(0, 12)}`, results, torn };
 }
 

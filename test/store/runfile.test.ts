@@ -106,6 +106,16 @@ describe('a run that was killed', () => {
     expect(run.notes).toEqual(['run.json lacked 2 of 4 results; taken from events.ndjson']);
   });
 
+  it('gives the results of all batches of a comparison', () => {
+    const boot = result({ workload: 'kernel/boot', outcome: 'fail', samples: {} });
+    const batch = (names: string[], order: number[]) => {
+      const events = eventLines(names.map((workload) => result({ workload }))).trimEnd().split('\n');
+      return [...events.filter((line) => line.includes('"begin"')), ...order.map((index) => events.filter((line) => line.includes('"result"'))[index]!)];
+    };
+    const events = [...batch(['a/one', 'a/two'], [1, 0]), JSON.stringify({ at: 'x', type: 'result', result: boot }), ...batch(['b/one', 'b/two'], [0, 1]), ''].join('\n');
+    expect(readRun(folderWith({ 'events.ndjson': events }))!.results.map(({ workload }) => workload)).toEqual(['a/one', 'a/two', 'kernel/boot', 'b/one', 'b/two']);
+  });
+
   it('loses no result that was written, whenever SIGKILL comes', async () => {
     const folder = path.join(scratch(), 'run');
     const script = `
