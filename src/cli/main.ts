@@ -6,6 +6,8 @@ import { DaxrigError, UsageError, messageOf } from '../errors.js';
 import { version } from '../run/run.js';
 import { command as compare } from './compare.js';
 import { command as doctor } from './doctor.js';
+import { command as history } from './history.js';
+import { command as importRuns } from './import.js';
 import { command as kernels } from './kernels.js';
 import { command as klog } from './klog.js';
 import { command as layouts } from './layouts.js';
@@ -16,7 +18,7 @@ import { command as run } from './run.js';
 import { command as stats } from './stats.js';
 import { command as workloads } from './workloads.js';
 
-const commands = [run, compare, doctor, list, workloads, layouts, kernels, klog, memmap, stats, ...plannedCommands];
+const commands = [run, compare, doctor, list, workloads, layouts, kernels, klog, memmap, stats, importRuns, history, ...plannedCommands];
 
 try {
   let parser = yargs(hideBin(process.argv))

@@ -15,8 +15,6 @@ const planned = (name: string, describe: string): CommandModule => ({
 
 export const plannedCommands: readonly CommandModule[] = [
   planned('inject', 'one memory failure by hand'),
-  planned('import', 'index run directories in the timings database'),
-  planned('history', 'trends over stored runs'),
   planned('report', 'HTML report'),
   planned('drill', 'load a known kernel fault and see whether a run notices'),
 ];

@@ -106,8 +106,12 @@ function librariesOf(files: readonly string[]): string[] {
   return [...libraries].sort();
 }
 
-/** Dependencies that a guest has no use for: they build the addon on the host. */
-const HOST_ONLY = new Set(['node-gyp', 'node-addon-api']);
+/** Dependencies that a guest has no use for, and so for nothing that they depend on; with what they do on the host. */
+const HOST_ONLY: ReadonlyMap<string, string> = new Map([
+  ['node-gyp', 'builds the addon'],
+  ['node-addon-api', 'headers of the addon'],
+  ['better-sqlite3', 'the timings database'],
+]);
 
 /** Production packages that the program imports in a guest, by their place there, found as Node finds them. */
 function runtimePackages(): Map<string, string> {
