@@ -4,7 +4,7 @@ import { UsageError } from '../errors.js';
 import { parseLine, type Line } from './line.js';
 import { MAP_WORDS, MemoryMaps } from './maps.js';
 import { buildMatcher, Scanner, type Matcher } from './matcher.js';
-import { Report } from './report.js';
+import { LIMITS, Report } from './report.js';
 import { ASKED_FOR, ASKED_FOR_WORDS, holesOf, NEEDS_CAUSE, QUOTED, RULES, type Rule } from './rules.js';
 import { MILESTONES, Timeline } from './timeline.js';
 import type { Finding, FindingKind, KernelReport } from './types.js';
@@ -40,6 +40,9 @@ const REST_SECONDS = 2;
 /** Columns between which mail clients wrap. */
 const WRAPPED_FROM = 66;
 const WRAPPED_TO = 100;
+
+/** Kinds that a boot can die of. */
+const FATAL: ReadonlySet<FindingKind> = new Set(['panic', 'oops', 'null-deref', 'page-fault', 'gpf', 'bug', 'hung-task', 'soft-lockup', 'hard-lockup', 'rcu-stall', 'oom']);
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
@@ -442,7 +445,7 @@ export class KernelLog {
     if (finding.kind !== 'dax-off' || last?.kind !== 'dax-off' || last.device !== finding.device) return false;
     if (finding.time === undefined || last.time === undefined || finding.time - last.time > 1 || finding.line - last.endLine > 3) return false;
     if (last.rule === 'dax-core') last.title = finding.title;
-    last.excerpt += `\n${finding.excerpt}`;
+    if (last.excerpt.length < LIMITS.excerptChars) last.excerpt += `\n${finding.excerpt}`;
     last.endLine = finding.endLine;
     return true;
   }
@@ -509,7 +512,7 @@ export class KernelLog {
     const seconds = this.#timeline.lastTime;
     const time = seconds === undefined ? {} : { seconds };
     if (this.#timeline.reachedUserSpace) return { outcome: 'user-space', ...time };
-    const fatal = findings.findIndex((finding) => finding.line >= this.#bootLine && isComplaint(finding) && finding.kind !== 'warning' && finding.kind !== 'boot-stall');
+    const fatal = findings.findIndex(({ line, kind, informational }) => line >= this.#bootLine && FATAL.has(kind) && informational !== true);
     return fatal < 0 ? { outcome: 'unfinished', ...time } : { outcome: 'died', finding: fatal, ...time };
   }
 }
