@@ -78,6 +78,15 @@ run_quietly() { # what it is, command...
   rm -f "$log"
 }
 
+# The timings database's library, built from its own source; only what uses it waits for that (about a minute).
+set_up_database() {
+  local library=$root/node_modules/better-sqlite3 prefix
+  [ -e "$library/build/Release/better_sqlite3.node" ] && return
+  prefix=$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")
+  echo "daxrig: building SQLite" >&2
+  run_quietly 'the SQLite build' node "$root/node_modules/node-gyp/bin/node-gyp.js" rebuild --release --directory "$library" $([ -e "$prefix/include/node/node_api.h" ] && echo "--nodedir=$prefix")
+}
+
 # Two set-ups of one checkout at once would build over each other.
 set_up() {
   local modules=$root/node_modules/.package-lock.json addon=$root/build/Release/daxrig.node built=$root/dist/.built

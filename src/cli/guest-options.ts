@@ -11,7 +11,7 @@ export const guestOptions = <T>(yargs: Argv<T>) =>
     .option('layout', { type: 'string', describe: 'guest memory layout by name (see "daxrig layouts")' })
     .option('memmap', { type: 'string', array: true, describe: 'pmem carved from guest RAM: nn[KMG]!ss[KMG]' })
     .option('guest-mem', { type: 'string', describe: 'guest RAM, for example 6G' })
-    .option('guest-cpus', { type: 'number', describe: 'guest CPUs (default 2; 1 with --clock icount)' })
+    .option('guest-cpus', { type: 'number', describe: 'guest CPUs (default 2 under KVM, 1 under TCG)' })
     .option('numa', { type: 'number', describe: 'NUMA nodes of the guest' })
     .option('accel', { choices: ['auto', 'kvm', 'tcg'] as const, default: 'auto' as const, describe: 'QEMU accelerator; auto probes whether KVM really runs a guest' })
     .option('clock', { choices: ['wall', 'icount'] as const, default: 'wall' as const, describe: 'icount: instructions are the clock, and a run repeats to the bit' })

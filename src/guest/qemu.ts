@@ -83,6 +83,7 @@ export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append'>
     'nokaslr', // the same addresses in every boot: memmap= ranges and symbols stay put
     'preempt=full', // where PREEMPT_DYNAMIC is built: threads interleave inside the kernel on one CPU too
     'sysrq_always_enabled', // the host asks for blocked tasks by keyboard
+    'no_timer_check', // a busy host can make the kernel give up on its timer, and panic, at boot
     'printk.time=1',
     'retain_initrd', // its memory stays reserved once unpacked, so that a saved state can drop its content
     ...memmapParams(config.layout),

@@ -6,6 +6,7 @@ import { identifyDevice, type LocalDevice } from '../device/local.js';
 import { devdaxGeometry } from '../device/provision.js';
 import { UsageError } from '../errors.js';
 import { programRoot } from '../guest/image.js';
+import { machineFacts } from '../store/environment.js';
 import { RunDirectory } from '../store/rundir.js';
 import { formatSize } from '../units.js';
 import { bootTarget, defaultJobs, hazardsOf, makeTarget, resolveGuests, type GuestOptions } from './guests.js';
@@ -96,7 +97,7 @@ export function newDocument(directory: RunDirectory): RunDocument {
       folder: directory.folder,
       version: version(),
       command: process.argv.slice(2),
-      host: { kernel: os.release(), cpu: os.cpus()[0]?.model ?? '', cpus: os.cpus().length, memory: os.totalmem(), node: process.version },
+      host: { ...machineFacts(), kernel: os.release(), cpu: os.cpus()[0]?.model ?? '', cpus: os.cpus().length, memory: os.totalmem(), node: process.version },
       guests: [],
     },
     results: [],

@@ -8,11 +8,19 @@ const folder = temporary('boot');
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 const cacheRoot = process.env.DAXRIG_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(process.env.HOME ?? '/root', '.cache'), 'daxrig');
 
+/** The saved guest whose kernel command line holds a mark. */
+function stateWith(mark: string): string {
+  const states = path.join(cacheRoot, 'states');
+  const logs = fs.readdirSync(states).map((name) => path.join(states, name, 'console.log'));
+  return path.dirname(logs.find((log) => fs.existsSync(log) && fs.readFileSync(log, 'utf8').includes(mark))!);
+}
+
 it('a kernel stalled on purpose: kernel/boot fails with the gap, and the next run boots anew', async () => {
-  const args = ['kernel/boot', '--append', 'daxrig.stalled', '--guest-cpus', '1'];
+  const mark = `daxrig.stalled=${Date.now()}`; // a boot of its own, never a cached one
+  const args = ['kernel/boot', '--append', mark, '--guest-cpus', '1'];
   const started = start(['run', ...args, '--out', path.join(folder, 'stalled'), '--json']);
   // Stopped while its kernel boots, the guest's clock goes on without it; before its TSC is calibrated it would not.
-  const pid = await until(() => guestsOf('daxrig.stalled').find((guest) => /states\/\w+\.new-/.test(fs.readFileSync(`/proc/${guest}/cmdline`, 'utf8'))), 'the boot');
+  const pid = await until(() => guestsOf(mark).find((guest) => /states\/\w+\.new-/.test(fs.readFileSync(`/proc/${guest}/cmdline`, 'utf8'))), 'the boot');
   const log = /path=([^\0]*console\.log)/.exec(fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8'))![1]!;
   await until(() => (fs.existsSync(log) && fs.readFileSync(log, 'utf8').includes('Refined TSC') ? true : undefined), 'the kernel\'s clock to run');
   process.kill(pid, 'SIGSTOP');
@@ -27,6 +35,7 @@ it('a kernel stalled on purpose: kernel/boot fails with the gap, and the next ru
 
   const again = await runJson([...args, '--out', path.join(folder, 'again')]);
   expect(again.document.results.map(({ outcome, reason }) => reason ?? outcome)).toEqual(['pass']);
+  fs.rmSync(stateWith(mark), { recursive: true });
 });
 
 it('a kernel that panics before user space fails as the kernel\'s, with its title, and bisects', async () => {
@@ -40,8 +49,7 @@ it('a kernel that panics before user space fails as the kernel\'s, with its titl
 it('a saved state that was damaged is noticed and made again', async () => {
   const args = ['kpageflags/walk', '--append', 'daxrig.damaged'];
   expect((await runJson([...args, '--out', path.join(folder, 'first')])).code).toBe(0);
-  const states = path.join(cacheRoot, 'states');
-  const mine = fs.readdirSync(states).map((name) => path.join(states, name)).find((state) => fs.existsSync(path.join(state, 'console.log')) && fs.readFileSync(path.join(state, 'console.log'), 'utf8').includes('daxrig.damaged'))!;
+  const mine = stateWith('daxrig.damaged');
   fs.truncateSync(path.join(mine, 'state'), 1000);
   const second = await runJson([...args, '--out', path.join(folder, 'second')]);
   expect(second.stderr).toMatch(/was changed after it was saved \(state\): booting it again/);
