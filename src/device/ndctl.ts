@@ -57,5 +57,10 @@ export async function createNamespace(target: { namespace: string } | { region: 
   return made;
 }
 
+/** Takes the devices of a namespace away; what it holds stays. */
+export const disableNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['disable-namespace', dev]));
+
+export const enableNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['enable-namespace', dev]));
+
 /** The character device of a devdax namespace, by name (dax0.0). */
 export const chardevOf = (namespace: Namespace): string | undefined => namespace.chardev ?? namespace.daxregion?.devices?.[0]?.chardev;
