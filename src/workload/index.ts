@@ -9,6 +9,8 @@ import fsdaxDaxActive from './fsdax/dax-active.js';
 import fsdaxDirectIo from './fsdax/direct-io.js';
 import fsdaxInodeFlag from './fsdax/inode-flag.js';
 import fsdaxMapSync from './fsdax/map-sync.js';
+import fsdaxMmapMatrix from './fsdax/mmap-matrix.js';
+import fsdaxPartialOps from './fsdax/partial-ops.js';
 import fsdaxPmdFault from './fsdax/pmd-fault.js';
 import fsdaxPoisonTail from './fsdax/poison-tail.js';
 import fsdaxPoison from './fsdax/poison.js';
@@ -24,8 +26,10 @@ export const workloads: readonly Workload[] = [
   fsdaxInodeFlag,
   fsdaxPteFault,
   fsdaxPmdFault,
+  fsdaxMmapMatrix,
   fsdaxDirectIo,
   fsdaxRemap,
+  fsdaxPartialOps,
   fsdaxMapSync,
   fsdaxPoison,
   fsdaxPoisonTail,
