@@ -44,18 +44,25 @@ export interface NamespaceRequest {
   align?: string | number;
   uuid?: string;
   name?: string;
+  /** Of a sector namespace, bytes. */
+  sectorSize?: number;
 }
 
 /** Reconfigures one namespace (or makes one in `region`) and gives what it became. Destroys its content. */
 export async function createNamespace(target: { namespace: string } | { region: string }, request: NamespaceRequest): Promise<Namespace> {
   const where = 'namespace' in target ? ['-f', '-e', target.namespace] : ['-r', target.region];
   const details = request.mode === 'raw' || request.mode === 'sector' ? [] : [...(request.map ? ['-M', request.map] : []), ...(request.align ? ['-a', String(request.align)] : [])];
-  const identity = [...(request.uuid ? ['-u', request.uuid] : []), ...(request.name ? ['-n', request.name] : [])];
+  const identity = [...(request.sectorSize ? ['-l', String(request.sectorSize)] : []), ...(request.uuid ? ['-u', request.uuid] : []), ...(request.name ? ['-n', request.name] : [])];
   const text = await tool('ndctl', ['create-namespace', ...where, '-m', request.mode, ...details, ...identity]);
   const made = list(text)[0] as Namespace | undefined;
   if (!made) throw new BrokenError(`ndctl create-namespace said nothing about what it made (${where.join(' ')} -m ${request.mode})`);
   return made;
 }
+
+/** Takes the devices of a namespace away; what it holds stays. */
+export const disableNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['disable-namespace', dev]));
+
+export const enableNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['enable-namespace', dev]));
 
 /** The character device of a devdax namespace, by name (dax0.0). */
 export const chardevOf = (namespace: Namespace): string | undefined => namespace.chardev ?? namespace.daxregion?.devices?.[0]?.chardev;

@@ -3,9 +3,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, SystemError } from '../errors.js';
-import { MiB, parseSize } from '../units.js';
+import { MiB, formatSize, hex, parseSize } from '../units.js';
 import * as native from '../native.js';
-import { chardevOf, createNamespace, namespaces, regions, type Namespace } from './ndctl.js';
+import { chardevOf, createNamespace, namespaces, regions, type Namespace, type Region } from './ndctl.js';
 import type { DevdaxPlace, FsdaxPlace, Place } from './place.js';
 import { pmemRanges } from './iomem.js';
 import { tool } from './tool.js';
@@ -43,9 +43,20 @@ async function configure(request: PlaceRequest): Promise<Namespace> {
   const region = known[request.region ?? 0];
   if (!region) throw new UnmetNeed(known.length === 0 ? 'no pmem region on this machine; boot with memmap=nn!ss, or use a guest layout with pmem' : `no pmem region ${request.region}: this machine has ${known.length}`);
   const index = region.dev.replace('region', '');
+  checkRoom(region, request.align ?? '2M');
   const existing = (await namespaces(true)).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
   const target = existing[0] ? { namespace: existing[0].dev } : { region: region.dev };
   return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
+}
+
+/** A namespace begins with an info block, and its data at the next multiple of the alignment (drivers/nvdimm/pfn_devs.c). */
+function checkRoom(region: Region, align: string): void {
+  const step = parseSize(align);
+  const file = `/sys/bus/nd/devices/${region.dev}/resource`;
+  const start = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
+  const data = Math.ceil((start + 8192) / step) * step;
+  if (data + step > start + region.size)
+    throw new UnmetNeed(`an alignment of ${align} needs a region that holds ${align} at a multiple of ${align} behind its info block; ${region.dev} is ${formatSize(region.size)} at ${hex(start)} (try --layout huge)`);
 }
 
 /** Makes an ext4, ext2 or xfs file system; `huge` aligns xfs's extents to huge pages. Destroys the device's content. */

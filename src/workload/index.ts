@@ -1,31 +1,83 @@
 // Every workload, in the order in which they run and are listed. A new one is a file beside this and a line here.
 import type { Workload } from './types.js';
+import devdaxBeyondEnd from './devdax/beyond-end.js';
 import devdaxDirectIo from './devdax/direct-io.js';
+import devdaxDisable from './devdax/disable.js';
+import devdaxFault from './devdax/fault.js';
+import devdaxFileOps from './devdax/file-ops.js';
+import devdaxKmem from './devdax/kmem.js';
 import devdaxPoison from './devdax/poison.js';
 import devdaxRemap from './devdax/remap.js';
+import devdaxTwoProcesses from './devdax/two-processes.js';
 import devdaxVerify from './devdax/verify.js';
+import driverReload from './driver/reload.js';
+import driverUnbind from './driver/unbind.js';
 import fsdaxDaxActive from './fsdax/dax-active.js';
 import fsdaxDirectIo from './fsdax/direct-io.js';
+import fsdaxDmaTruncate from './fsdax/dma-truncate.js';
+import fsdaxExternalLog from './fsdax/external-log.js';
+import fsdaxInodeFlag from './fsdax/inode-flag.js';
 import fsdaxMapSync from './fsdax/map-sync.js';
+import fsdaxMmapMatrix from './fsdax/mmap-matrix.js';
+import fsdaxPartialOps from './fsdax/partial-ops.js';
+import fsdaxPmdFault from './fsdax/pmd-fault.js';
+import fsdaxPoisonShared from './fsdax/poison-shared.js';
 import fsdaxPoisonTail from './fsdax/poison-tail.js';
 import fsdaxPoison from './fsdax/poison.js';
+import fsdaxPteFault from './fsdax/pte-fault.js';
+import fsdaxReflinkPoison from './fsdax/reflink-poison.js';
+import fsdaxReflink from './fsdax/reflink.js';
 import fsdaxRemap from './fsdax/remap.js';
+import fsdaxVerify from './fsdax/verify.js';
 import kernelBoot from './kernel/boot.js';
+import kernelHugetlb from './kernel/hugetlb.js';
+import kernelPagemapWalk from './kernel/pagemap-walk.js';
+import kernelRevokeDevmem from './kernel/revoke-devmem.js';
 import kpageflagsWalk from './kpageflags/walk.js';
+import namespaceInfoBlock from './namespace/info-block.js';
+import namespaceRoundTrip from './namespace/round-trip.js';
+import namespaceSector from './namespace/sector.js';
+import nodaxExternalLog from './nodax/external-log.js';
 import nodaxMount from './nodax/mount.js';
 
 export const workloads: readonly Workload[] = [
   kernelBoot,
   fsdaxDaxActive,
+  fsdaxVerify,
+  fsdaxInodeFlag,
+  fsdaxReflink,
+  fsdaxPteFault,
+  fsdaxPmdFault,
+  fsdaxMmapMatrix,
   fsdaxDirectIo,
+  fsdaxDmaTruncate,
   fsdaxRemap,
+  fsdaxPartialOps,
   fsdaxMapSync,
+  fsdaxExternalLog,
   fsdaxPoison,
   fsdaxPoisonTail,
+  fsdaxPoisonShared,
+  fsdaxReflinkPoison,
+  devdaxFault,
   devdaxVerify,
   devdaxDirectIo,
   devdaxRemap,
+  devdaxBeyondEnd,
+  devdaxFileOps,
+  devdaxTwoProcesses,
+  devdaxDisable,
+  devdaxKmem,
   devdaxPoison,
+  namespaceRoundTrip,
+  namespaceSector,
+  namespaceInfoBlock,
   kpageflagsWalk,
+  kernelPagemapWalk,
+  kernelRevokeDevmem,
+  kernelHugetlb,
   nodaxMount,
+  nodaxExternalLog,
+  driverUnbind,
+  driverReload,
 ];

@@ -1,5 +1,5 @@
 // O_DIRECT transfers between DAX mappings and a device without DAX: the kernel pins the mapped pages (get_user_pages
-// on PMD and PTE entries of ZONE_DEVICE pages) instead of copying. Shared by fsdax and devdax.
+// on PMD and PTE entries of ZONE_DEVICE pages) instead of copying. Shared by fsdax, devdax and, to compare, hugetlb.
 import fs from 'node:fs';
 import type { Place } from '../../device/place.js';
 import { Mapping, patternBytes, verifyBytes, type Pattern } from '../../native.js';
@@ -7,7 +7,8 @@ import { PMD, mapped, proveLevel } from './huge.js';
 import type { Context } from '../types.js';
 
 export interface DirectIoSubject {
-  place: Place;
+  /** Where its pages lie; undefined for ordinary memory. */
+  place: Place | undefined;
   level: 'pte' | 'pmd' | 'pud';
   /** Bytes of one mapping. */
   length: number;

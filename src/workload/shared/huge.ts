@@ -54,13 +54,13 @@ export function mapped(ctx: Context, mapping: Mapping): Mapping {
 
 /**
  * Expects the touched address to be backed at `level`, by the kernel's own word, and its page frame to lie in the
- * persistent memory that /proc/iomem shows. Both are kept with the result.
+ * persistent memory that /proc/iomem shows, where a place is given. Both are kept with the result.
  */
-export function proveLevel(ctx: Context, place: Place, mapping: Mapping, offset: number, level: 'pte' | 'pmd' | 'pud', label: string): void {
+export function proveLevel(ctx: Context, place: Place | undefined, mapping: Mapping, offset: number, level: 'pte' | 'pmd' | 'pud', label: string): void {
   const found = mapping.pageLevel(offset);
   const page = mapping.pagemap(offset, 1)[0]!;
   const pfn = page.present ? page.pfn : undefined;
   ctx.prove(label, { level: found.level, method: found.method, ...(pfn === undefined ? {} : { pfn: `0x${pfn.toString(16)}` }) });
   ctx.expect(found.level === level, `${label}: the page should be mapped by a ${level.toUpperCase()}`, found);
-  if (place.ranges.length > 0 && level !== 'pud') ctx.expect(pfn !== undefined && inRanges(place, pfn), `${label}: the page frame should lie in persistent memory`, { pfn, ranges: place.ranges });
+  if (place && place.ranges.length > 0 && level !== 'pud') ctx.expect(pfn !== undefined && inRanges(place, pfn), `${label}: the page frame should lie in persistent memory`, { pfn, ranges: place.ranges });
 }

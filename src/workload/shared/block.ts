@@ -1,0 +1,43 @@
+// Direct reads and writes of a block device, compared by the byte.
+import fs from 'node:fs';
+import { Mapping, blockDevice, type Pattern } from '../../native.js';
+import { MiB } from '../../units.js';
+import type { Context } from '../types.js';
+
+/** Opens a block device for direct transfers, for as long as `work` takes. */
+export function withBlockDevice<Result>(device: string, work: (fd: number, size: number) => Result): Result {
+  const fd = fs.openSync(device, fs.constants.O_RDWR | fs.constants.O_DIRECT | fs.constants.O_SYNC);
+  try {
+    return work(fd, blockDevice(fd).size);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** The start, the middle and the end of `size` bytes: offsets of pieces of `length`, whole 4 KiB. */
+export const spots = (size: number, length: number): number[] => [0, Math.floor(size / 2 / 4096) * 4096, Math.floor((size - length) / 4096) * 4096];
+
+export function writeBlocks(ctx: Context, device: string, offsets: readonly number[], length: number, pattern: Extract<Pattern, { kind: 'words' }>): void {
+  withBlockDevice(device, (fd) => {
+    using buffer = Mapping.anonymous({ length });
+    for (const offset of offsets) {
+      buffer.fill(0, length, { ...pattern, base: offset });
+      const sent = buffer.writeTo(fd, offset, 0, length);
+      ctx.expect(sent === length, `${device} should take ${length} bytes at ${offset}`, { sent });
+    }
+  });
+}
+
+export function expectBlocks(ctx: Context, device: string, offsets: readonly number[], length: number, pattern: Extract<Pattern, { kind: 'words' }>, when: string): void {
+  withBlockDevice(device, (fd) => {
+    using buffer = Mapping.anonymous({ length });
+    for (const offset of offsets) {
+      buffer.fill(0, length, { kind: 'byte', value: 0x77 });
+      const got = buffer.readFrom(fd, offset, 0, length);
+      const check = buffer.verify(0, length, { ...pattern, base: offset });
+      ctx.expect(got === length && check.ok, `${when}: byte ${offset} of ${device} should be what was written`, { got, ...check });
+    }
+  });
+}
+
+export const PIECE = MiB;

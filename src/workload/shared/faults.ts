@@ -1,0 +1,44 @@
+// Page faults on DAX, counted and timed: how many there are says by which size the kernel maps, how long each takes
+// says what it does. One access per entry, so that a lost huge page, a fallback or a second fault shows as a number.
+import type { Place } from '../../device/place.js';
+import type { Access, Mapping, TouchResult } from '../../native.js';
+import { proveLevel } from './huge.js';
+import type { Context, MetricDeclaration } from '../types.js';
+
+export interface FaultSubject {
+  place: Place;
+  level: 'pte' | 'pmd' | 'pud';
+  /** Bytes that one entry maps, and how many entries there are. */
+  step: number;
+  count: number;
+}
+
+export const faultMetric = (name: string): MetricDeclaration => ({ name, unit: 'ns', better: 'lower' });
+
+/** Touches each entry once, expects exactly `faults` of them to fault (none of these a major one unless said), keeps the times. */
+export function faultsOf(
+  ctx: Context,
+  subject: FaultSubject,
+  mapping: Mapping,
+  access: Access,
+  expected: { what: string; faults: number; major?: boolean; metric?: string },
+): TouchResult {
+  const { count, step } = subject;
+  const { what, faults, major = false, metric } = expected;
+  ctx.step(what);
+  const touched = mapping.touch({ offset: 0, count, stride: step, access, timed: true });
+  ctx.expect(touched.signal === undefined && touched.done === count, `${what}: all ${count} accesses should succeed`, touched.signal);
+  const { minorFaults, majorFaults } = touched;
+  ctx.prove(what, { accesses: count, minorFaults, majorFaults });
+  const all = minorFaults + majorFaults;
+  ctx.expect(all === faults, `${what}: ${count} accesses every ${step} bytes should take exactly ${faults} faults`, { minorFaults, majorFaults });
+  ctx.expect(major || majorFaults === 0, `${what}: no fault should be a major one: all blocks are there`, { minorFaults, majorFaults });
+  if (metric !== undefined) ctx.metric(metric, [...touched.samples!.subarray(0, touched.done)]);
+  return touched;
+}
+
+/** The level of the first, a middle and the last entry, by the kernel's own word. */
+export function proveLevels(ctx: Context, subject: FaultSubject, mapping: Mapping, label: string): void {
+  const { count, step, level, place } = subject;
+  for (const index of new Set([0, Math.floor(count / 2), count - 1])) proveLevel(ctx, place, mapping, index * step, level, `${label}, entry ${index}`);
+}

@@ -1,0 +1,59 @@
+// The pfn info block of fsdax and devdax namespaces: 4 KiB at byte 4096 of the raw namespace (drivers/nvdimm/pfn.h:
+// struct nd_pfn_sb). Read and written through the namespace's raw device, never through what it describes.
+import fs from 'node:fs';
+
+export const INFO_OFFSET = 4096;
+export const INFO_LENGTH = 4096;
+const CHECKSUM = 4088;
+
+export interface InfoBlock {
+  signature: string;
+  version: string;
+  /** Of the data, from the start of the namespace, bytes; start_pad included by no kernel since 5.3. */
+  dataOffset: number;
+  pages: number;
+  mode: 'none' | 'ram' | 'pmem' | number;
+  startPad: number;
+  endTrunc: number;
+  align: number;
+  checksumOk: boolean;
+}
+
+/** Fletcher's sum as nd_sb_checksum() takes it: of the block with its checksum zeroed, by words of 4 bytes. */
+export function checksumOf(block: Buffer): bigint {
+  const copy = Buffer.from(block);
+  copy.writeBigUInt64LE(0n, CHECKSUM);
+  let low = 0;
+  let high = 0n;
+  for (let at = 0; at < copy.length; at += 4) {
+    low = (low + copy.readUInt32LE(at)) >>> 0;
+    high = (high + BigInt(low)) & 0xffff_ffff_ffff_ffffn;
+  }
+  // high counts in 64 bits in the kernel, and only its low half survives the shift.
+  return ((high << 32n) | BigInt(low)) & 0xffff_ffff_ffff_ffffn;
+}
+
+export function parseInfoBlock(block: Buffer): InfoBlock {
+  const mode = block.readUInt32LE(72);
+  return {
+    signature: block.toString('latin1', 0, 16).replace(/\0+$/, ''),
+    version: `${block.readUInt16LE(52)}.${block.readUInt16LE(54)}`,
+    dataOffset: Number(block.readBigUInt64LE(56)),
+    pages: Number(block.readBigUInt64LE(64)),
+    mode: (['none', 'ram', 'pmem'] as const)[mode] ?? mode,
+    startPad: block.readUInt32LE(76),
+    endTrunc: block.readUInt32LE(80),
+    align: block.readUInt32LE(84),
+    checksumOk: checksumOf(block) === block.readBigUInt64LE(CHECKSUM),
+  };
+}
+
+/** Puts the right checksum on a block that was changed. */
+export function sealed(block: Buffer): Buffer {
+  const copy = Buffer.from(block);
+  copy.writeBigUInt64LE(checksumOf(copy), CHECKSUM);
+  return copy;
+}
+
+/** While `force_raw` is set, the namespace comes up as all its bytes. */
+export const forceRaw = (dev: string, on: boolean): void => fs.writeFileSync(`/sys/bus/nd/devices/${dev}/force_raw`, on ? '1' : '0');

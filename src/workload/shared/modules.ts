@@ -1,0 +1,49 @@
+// Kernel modules loaded and unloaded by a workload. modprobe where it works; else the files that modules.dep names, as in
+// a guest whose image has no binary index of them.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { tool, toolPath } from '../../device/tool.js';
+import { BrokenError, SystemError } from '../../errors.js';
+import { finitModuleAsync } from '../../native.js';
+
+export const isLoaded = (name: string): boolean => fs.existsSync(`/sys/module/${name}`);
+
+/** Files of a module and of what it needs, in loading order; undefined where modules.dep does not know it. */
+export function moduleFiles(name: string, modulesDep: string): string[] | undefined {
+  const stem = (file: string): string => path.basename(file).replace(/\.ko(\.\w+)?$/, '').replaceAll('-', '_');
+  for (const line of modulesDep.split('\n')) {
+    const [file, needs = ''] = line.split(':');
+    // The farthest need stands last.
+    if (file && stem(file) === name.replaceAll('-', '_')) return [...needs.trim().split(/\s+/).filter(Boolean).reverse(), file];
+  }
+  return undefined;
+}
+
+/** Loads a module; false where this kernel has none of that name. */
+export async function loadModule(name: string): Promise<boolean> {
+  if (isLoaded(name)) return true;
+  const root = `/lib/modules/${os.release()}`;
+  const dep = path.join(root, 'modules.dep');
+  const files = fs.existsSync(dep) ? moduleFiles(name, fs.readFileSync(dep, 'utf8')) : undefined;
+  if (files === undefined) return false;
+  if (toolPath('modprobe') !== undefined) {
+    try {
+      await tool('modprobe', [name]);
+      return true;
+    } catch (error) {
+      if (!(error instanceof BrokenError) || files.some((file) => !file.endsWith('.ko'))) throw error;
+    }
+  }
+  for (const file of files) {
+    const fd = fs.openSync(path.join(root, file), 'r');
+    try {
+      await finitModuleAsync(fd);
+    } catch (error) {
+      if (!(error instanceof SystemError) || error.code !== 'EEXIST') throw error;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+  return true;
+}
