@@ -2,7 +2,7 @@
 // __dev_dax_pud_fault): one fault per entry of the device's own size, a read fault serves writes as well.
 import { Mapping, type Pattern } from '../../native.js';
 import { MiB } from '../../units.js';
-import { faultMetric, faultsOf, proveLevels, type FaultSubject } from '../shared/faults.js';
+import { faultMetric, faultsOf, proveLevels, putBack, type FaultSubject } from '../shared/faults.js';
 import { levelOf, mapDevdax, openDevdax } from '../shared/devdax-map.js';
 import { PAGE, PMD } from '../shared/huge.js';
 import { defineWorkload, type Context } from '../types.js';
@@ -22,26 +22,27 @@ export default defineWorkload({
     const fd = openDevdax(ctx);
     const pattern: Pattern = { kind: 'words', seed: 62, base: 0 };
     const shown = Math.min(count * align, 4 * MiB);
-    const round = (access: 'read' | 'rmw', metric: string, work?: (mapping: Mapping) => void): void => {
+    const round = (access: 'read' | 'write', metric: string, work?: (mapping: Mapping) => void): void => {
       using mapping = mapDevdax(ctx, fd, 0, count * align);
       faultsOf(ctx, subject, mapping, access, { what: metric, faults: count, metric });
       faultsOf(ctx, subject, mapping, access, { what: `${metric}, again`, faults: 0 });
       // Nothing keeps track of dirty pages here: an entry made by a read is writable at once, or it costs a fault each.
-      const touched = mapping.touch({ offset: 0, count, stride: align, access: 'rmw' });
+      const touched = mapping.touch({ offset: 0, count, stride: align, access: 'write' });
       ctx.prove(`${metric}, then write`, { faults: touched.minorFaults });
       ctx.expect(touched.minorFaults === 0 || (access === 'read' && touched.minorFaults === count), `${metric}, then write: no fault, or one per entry`, touched.minorFaults);
+      putBack(mapping, pattern, { step: align, count: Math.min(count, Math.ceil(shown / align)) });
       work?.(mapping);
       if (level === 'pud') proveLevelByFaults(ctx, mapping);
       else proveLevels(ctx, subject, mapping, metric);
     };
-    round('rmw', 'first write fault', (mapping) => {
+    round('write', 'first write fault', (mapping) => {
       mapping.fill(0, shown, pattern);
     });
     round('read', 'read fault', (mapping) => {
       const check = mapping.verify(0, shown, pattern);
       ctx.expect(check.ok, 'a second mapping should show what the first wrote', check);
     });
-    round('rmw', 'write fault', (mapping) => {
+    round('write', 'write fault', (mapping) => {
       const check = mapping.verify(0, shown, pattern);
       ctx.expect(check.ok, 'a third mapping should show what the first wrote', check);
     });

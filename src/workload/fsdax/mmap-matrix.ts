@@ -3,6 +3,7 @@
 // populate_vma_page_range on DAX areas). Each combination's time per page is kept.
 import fs from 'node:fs';
 import { verifyBytes, type Mapping, type Pattern, Mapping as Mapped } from '../../native.js';
+import { putBack } from '../shared/faults.js';
 import { writtenFile } from '../shared/file-faults.js';
 import { PAGE, PMD, type HugeFile } from '../shared/huge.js';
 import { defineWorkload, type Context, type MetricDeclaration } from '../types.js';
@@ -48,7 +49,8 @@ function one(ctx: Context, file: HugeFile, { share, before, access, order }: Com
   const label = name(share, before, access, order);
   using mapping = Mapped.map({ fd: file.fd, offset: file.offset, length: LENGTH, share, align: PMD, populate: before === 'populate' });
   if (before === 'mlock') mapping.mlock(0, LENGTH);
-  const touched = mapping.touch({ offset: 0, count: PAGES, stride: PAGE, access: access === 'read' ? 'read' : 'rmw', order, seed: ctx.seed });
+  const touched = mapping.touch({ offset: 0, count: PAGES, stride: PAGE, access, order, seed: ctx.seed });
+  if (access === 'write') putBack(mapping, old, { step: PAGE, count: PAGES });
   const faults = touched.minorFaults + touched.majorFaults;
   ctx.expect(touched.done === PAGES && touched.signal === undefined, `${label}: all pages should be reached`, touched.signal);
   ctx.prove(label, { faults });

@@ -30,7 +30,7 @@ function unwritten(ctx: Context): void {
   const file = hugeFile(ctx, UNWRITTEN * PMD, 'unwritten');
   const subject: FaultSubject = { place: ctx.fsdax, level: 'pmd', step: PMD, count: UNWRITTEN };
   using mapping = mapFile(ctx, file);
-  faultsOf(ctx, subject, mapping, 'rmw', { what: 'first write, unwritten', faults: UNWRITTEN, major: true, metric: 'first write fault, unwritten' });
+  faultsOf(ctx, subject, mapping, 'write', { what: 'first write, unwritten', faults: UNWRITTEN, major: true, metric: 'first write fault, unwritten' });
   const zeros = mapping.verify(0, file.length, { kind: 'byte', value: 0 });
   ctx.expect(zeros.ok, 'preallocated blocks should show zeros, not what was on the device before', zeros);
 }

@@ -1,7 +1,7 @@
 // Page faults on DAX, counted and timed: how many there are says by which size the kernel maps, how long each takes
 // says what it does. One access per entry, so that a lost huge page, a fallback or a second fault shows as a number.
 import type { Place } from '../../device/place.js';
-import type { Access, Mapping, TouchResult } from '../../native.js';
+import { patternBytes, type Access, type Mapping, type Pattern, type TouchResult } from '../../native.js';
 import { proveLevel } from './huge.js';
 import type { Context, MetricDeclaration } from '../types.js';
 
@@ -35,6 +35,20 @@ export function faultsOf(
   ctx.expect(major || majorFaults === 0, `${what}: no fault should be a major one: all blocks are there`, { minorFaults, majorFaults });
   if (metric !== undefined) ctx.metric(metric, [...touched.samples!.subarray(0, touched.done)]);
   return touched;
+}
+
+/**
+ * As faultsOf, by plain stores; then what they overwrote is put back from the pattern. A locked read-modify-write would
+ * keep the data by itself, but on one CPU TCG makes a load and a store of it, which are two faults.
+ */
+export function storeFaultsOf(ctx: Context, subject: FaultSubject, mapping: Mapping, pattern: Pattern, expected: Parameters<typeof faultsOf>[4]): void {
+  faultsOf(ctx, subject, mapping, 'write', expected);
+  putBack(mapping, pattern, subject);
+}
+
+/** Writes the pattern's own word again at the start of each entry. */
+export function putBack(mapping: Mapping, pattern: Pattern, { step, count }: Pick<FaultSubject, 'step' | 'count'>): void {
+  for (let at = 0; at < count * step; at += step) mapping.write(at, patternBytes(8, { ...pattern, base: at } as Pattern));
 }
 
 /** The level of the first, a middle and the last entry, by the kernel's own word. */

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import { patternBytes, verifyBytes, type Mapping, type Pattern } from '../../native.js';
 import { MiB } from '../../units.js';
-import { faultMetric, faultsOf, proveLevels, type FaultSubject } from './faults.js';
+import { faultMetric, faultsOf, proveLevels, storeFaultsOf, type FaultSubject } from './faults.js';
 import { hugeFile, type HugeFile } from './huge.js';
 import { trace } from './trace.js';
 import type { Context } from '../types.js';
@@ -53,9 +53,9 @@ export function fileFaults(ctx: Context, { level, step, count, map, event }: Fil
     proveLevels(ctx, subject, mapping, 'first read');
     faultsOf(ctx, subject, mapping, 'read', { what: 'read again', faults: 0 });
     // A clean entry is write-protected, so that the write is noticed (dax_iomap_fault, dax_pfn_mkwrite).
-    faultsOf(ctx, subject, mapping, 'rmw', { what: 'write after read', faults: count, metric: 'write fault after read' });
+    storeFaultsOf(ctx, subject, mapping, pattern(0), { what: 'write after read', faults: count, metric: 'write fault after read' });
     proveLevels(ctx, subject, mapping, 'write after read');
-    faultsOf(ctx, subject, mapping, 'rmw', { what: 'write again', faults: 0 });
+    storeFaultsOf(ctx, subject, mapping, pattern(0), { what: 'write again', faults: 0 });
     same(first, mapping, 'read first');
   }
   {
@@ -65,17 +65,17 @@ export function fileFaults(ctx: Context, { level, step, count, map, event }: Fil
   const second = writtenFile(ctx, length, 'write-first');
   {
     using mapping = map(second);
-    faultsOf(ctx, subject, mapping, 'rmw', { what: 'first write', faults: count, metric: 'first write fault' });
+    storeFaultsOf(ctx, subject, mapping, pattern(0), { what: 'first write', faults: count, metric: 'first write fault' });
     proveLevels(ctx, subject, mapping, 'first write');
     faultsOf(ctx, subject, mapping, 'read', { what: 'read after write', faults: 0 });
     same(second, mapping, 'write first');
     ctx.step('msync');
     mapping.msync(0, length); // cleans the entries: the next write must be noticed again
-    faultsOf(ctx, subject, mapping, 'rmw', { what: 'write after msync', faults: count });
+    storeFaultsOf(ctx, subject, mapping, pattern(0), { what: 'write after msync', faults: count });
   }
   {
     using mapping = map(second);
-    faultsOf(ctx, subject, mapping, 'rmw', { what: 'write in a second mapping', faults: count, metric: 'write fault, mapped again' });
+    storeFaultsOf(ctx, subject, mapping, pattern(0), { what: 'write in a second mapping', faults: count, metric: 'write fault, mapped again' });
     same(second, mapping, 'second mapping');
   }
   traced(ctx, subject, second, map, event);
@@ -87,7 +87,7 @@ function traced(ctx: Context, { count }: FaultSubject, file: HugeFile, map: (fil
   if (!lens) return ctx.prove('tracepoints', `no ${event} here`);
   ctx.step('counting by tracepoints');
   using mapping = map(file);
-  mapping.touch({ offset: 0, count, stride: mapping.length / count, access: 'rmw' });
+  mapping.touch({ offset: 0, count, stride: mapping.length / count, access: 'write' });
   const ino = `ino 0x${fs.fstatSync(file.fd).ino.toString(16)} `;
   const results = lens.lines().filter((line) => line.includes(ino)).map((line) => line.trim().split(' ').at(-1)!);
   const fallbacks = results.filter((result) => result.includes('FALLBACK')).length;
