@@ -34,6 +34,9 @@ constexpr std::size_t kStack = std::size_t{1} << 19;
 // A word is said to belong to a pattern only if its place is one that a file could have.
 constexpr std::uint64_t kFarthest = std::uint64_t{1} << 44;
 
+// In an actor's 16 bits of Race::inside: somebody ran into this operation already.
+constexpr std::uint64_t kMet = 0x8000;
+
 std::uint64_t nextRandom(std::uint64_t& state) noexcept { return words::mix(state += words::kStep); }
 
 struct Free {
@@ -65,12 +68,14 @@ struct Turn {
   std::size_t place;        // index of stamps: the place in the mapping or, without one, in the file
   std::uint64_t inMapping;  // offsets
   std::uint64_t inFile;
+  bool failed = false;  // a call was refused, or a signal came
 
   std::uint8_t* at() const { return step.region->begin() + inMapping; }
   Span span(std::uint64_t length) const { return {step.region->begin(), step.region->length(), at(), static_cast<std::size_t>(length)}; }
   std::uint64_t start() const { return words::start(step.value); }
 
   void fault(const Fault& fault) noexcept {
+    failed = true;
     result.signals.add(fault.signal * 256 + fault.code);
     actor.mix(static_cast<std::uint64_t>(fault.signal) << 16 | static_cast<std::uint64_t>(fault.code) << 8 | static_cast<std::uint64_t>(fault.lsb));
     if (!step.region) return;
@@ -79,7 +84,6 @@ struct Turn {
   }
   void ended(const Fault& met, std::uint64_t seen) noexcept {
     if (met.signal != 0) return fault(met);
-    ++result.done;
     actor.mix(seen);
   }
   void wrong(std::uint64_t offset, std::uint64_t expected, std::uint64_t actual) noexcept;
@@ -126,8 +130,8 @@ struct Race {
   std::vector<Actor> actors;
   std::vector<std::uint64_t> seeds;  // of the patterns in it
 
-  // 16 bits for each actor: group << 8 | step + 1 while inside an operation. One word, so that of two actors that enter
-  // exactly one, the later, sees the other: a collision is counted once, and only if the two really overlap.
+  // 16 bits for each actor: kMet | group << 8 | step + 1 while inside an operation. One word, so that of two actors that
+  // enter exactly one, the later, sees the other: a collision is counted once, and only if the two really overlap.
   std::atomic<std::uint64_t> inside{0};
   std::atomic<std::uint64_t> claimed{0};
   std::atomic<bool> stop{false};
@@ -243,6 +247,7 @@ void stamp(Turn& turn) noexcept {
 }
 
 void refused(Turn& turn, int error) noexcept {
+  turn.failed = true;
   turn.result.errors.add(error);
   turn.actor.mix(static_cast<std::uint64_t>(error) << 32);
 }
@@ -263,12 +268,10 @@ long systemCall(Turn& turn, Call call) noexcept {
     *errorAt = got == -1 ? errno : 0;
   });
   if (met.signal != 0) turn.fault(met);
-  if (result == -1) {
+  if (result == -1)
     refused(turn, error);
-  } else {
-    if (met.signal == 0) ++turn.result.done;
+  else
     turn.actor.mix(static_cast<std::uint64_t>(result));
-  }
   return result;
 }
 
@@ -413,7 +416,6 @@ void removeFile(Turn& turn) noexcept {
 
 void meet(Turn& turn) noexcept {
   turn.actor.race->meeting.meet(turn.actor.race->stop);
-  ++turn.result.done;
 }
 
 }  // namespace
@@ -460,28 +462,35 @@ constexpr RaceKind kKinds[] = {
 
 // ----------------------------------------------------------------------------------------------------------------- actors
 
+std::uint64_t insideOf(const Actor& actor, std::size_t stepIndex, const RaceStep& step) noexcept {
+  return (std::uint64_t{step.group} << 8 | (stepIndex + 1)) << (16 * actor.index);
+}
+
+/**
+ * Counts the operations of others that are going on. Claimed is each only once: one that was preempted in its middle may
+ * have thousands run past it, which are not as many different collisions.
+ */
 void enter(Actor& actor, std::size_t stepIndex, const RaceStep& step) noexcept {
   Race& race = *actor.race;
-  const std::uint64_t mine = (std::uint64_t{step.group} << 8 | (stepIndex + 1)) << (16 * actor.index);
-  const std::uint64_t others = race.inside.fetch_add(mine);
-  if (others == 0) return;
+  const std::uint64_t before = race.inside.fetch_or(insideOf(actor, stepIndex, step));
   std::uint64_t claims = 0;
   for (std::size_t other = 0; other < race.actors.size(); ++other) {
-    const std::uint64_t there = others >> (16 * other) & 0xffff;
-    if (there == 0) continue;
+    const std::uint64_t there = before >> (16 * other) & 0xffff;
+    const std::uint64_t itsStep = there & 0xff;
+    if (itsStep == 0 || other == actor.index) continue;
     ++actor.collisions;
-    ++actor.pairs[stepIndex][other][there & 0xff];
-    const std::uint64_t group = there >> 8;
-    if (group != 0 && step.group != 0 && group != step.group) ++claims;
+    ++actor.pairs[stepIndex][other][itsStep];
+    const std::uint64_t group = there >> 8 & 0xf;
+    if (group == 0 || step.group == 0 || group == step.group || (there & kMet) != 0) continue;
+    // It may be gone by now: then its next operation starts as one that was met, and a collision is not counted.
+    if ((race.inside.fetch_or(kMet << (16 * other)) >> (16 * other) & kMet) == 0) ++claims;
   }
   if (claims == 0) return;
   const std::uint64_t claimed = race.claimed.fetch_add(claims) + claims;
   if (race.plan.collisions != 0 && claimed >= race.plan.collisions) race.end();
 }
 
-void leave(Actor& actor, std::size_t stepIndex, const RaceStep& step) noexcept {
-  actor.race->inside.fetch_sub((std::uint64_t{step.group} << 8 | (stepIndex + 1)) << (16 * actor.index));
-}
+void leave(Actor& actor) noexcept { actor.race->inside.fetch_and(~(std::uint64_t{0xffff} << (16 * actor.index))); }
 
 std::uint64_t placeOf(const RacePlaces& places, std::uint64_t k, std::uint64_t drawn) noexcept {
   return places.drawn ? drawn % places.count : (places.a * k + places.b) % places.count;
@@ -501,13 +510,10 @@ void play(Actor& actor, std::uint64_t round) noexcept {
     Turn turn{actor, step, actor.result.steps[i], round, static_cast<std::size_t>(step.region ? mapPlace : filePlace),
               step.inMapping.base + step.inMapping.unit * mapPlace, step.inFile.base + step.inFile.unit * filePlace};
     ++turn.result.runs;
-    if (step.kind->quiet) {
-      step.kind->execute(turn);
-      continue;
-    }
-    enter(actor, i, step);
+    if (!step.kind->quiet) enter(actor, i, step);
     step.kind->execute(turn);
-    leave(actor, i, step);
+    if (!step.kind->quiet) leave(actor);
+    if (!turn.failed) ++turn.result.done;
   }
 }
 

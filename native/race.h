@@ -149,7 +149,7 @@ struct RaceResult {
   std::vector<RaceActorResult> actors;
   std::vector<RacePair> pairs;
   std::uint64_t collisions = 0;  // all pairs
-  std::uint64_t claimed = 0;     // between different groups
+  std::uint64_t claimed = 0;     // operations that at least one of another group ran into
   std::uint64_t switches = 0;    // of the conductor's mind
   std::uint64_t digest = 0;
   std::int64_t elapsedNs = 0;    // CLOCK_MONOTONIC

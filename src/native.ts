@@ -1205,7 +1205,7 @@ export interface RaceResult {
   actors: { name: string; rounds: number; digest: string; steps: RaceStepResult[] }[];
   /** Operations that began while one of another actor was going on. */
   collisions: number;
-  /** Those of different groups. */
+  /** Operations that at least one of another group ran into; each counts once, however long it was preempted. */
   claimed: number;
   /** By pairs of steps, `actor.op` each, most frequent first. */
   pairs: { began: string; during: string; count: number }[];

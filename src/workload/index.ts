@@ -9,6 +9,7 @@ import fsdaxDirectIo from './fsdax/direct-io.js';
 import fsdaxMapSync from './fsdax/map-sync.js';
 import fsdaxPoisonTail from './fsdax/poison-tail.js';
 import fsdaxPoison from './fsdax/poison.js';
+import fsdaxPtePmdConflict from './fsdax/pte-pmd-conflict.js';
 import fsdaxRemap from './fsdax/remap.js';
 import kernelBoot from './kernel/boot.js';
 import kpageflagsWalk from './kpageflags/walk.js';
@@ -22,6 +23,7 @@ export const workloads: readonly Workload[] = [
   fsdaxMapSync,
   fsdaxPoison,
   fsdaxPoisonTail,
+  fsdaxPtePmdConflict,
   devdaxVerify,
   devdaxDirectIo,
   devdaxRemap,
