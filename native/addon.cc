@@ -12,6 +12,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   const Exports all{exports, Napi::Object::New(env)};
   exportMapping(all);
   exportFiles(all);
+  exportRace(all);
   exportSystem(all);
   exports.Set("async", all.later);
   return exports;

@@ -248,7 +248,7 @@ struct Advised {
 Job madviseCall(Args& args) {
   const auto region = args.region(0);
   const Span span = args.span(1, *region);
-  const int advice = static_cast<int>(valueOf(kAdvice, args.text(3, "advice"), "advice"));
+  const int advice = adviceOf(args.text(3, "advice"));
   return job(
       [=] {
         Advised advised{};
@@ -273,7 +273,7 @@ Job madviseCall(Args& args) {
 Job msyncCall(Args& args) {
   const auto region = args.region(0);
   const Span span = args.span(1, *region);
-  const int flags = static_cast<int>(valueOf(kSyncs, args.text(3, "how"), "how"));
+  const int flags = syncOf(args.text(3, "how"));
   return job([region, span, flags] { check(msync(span.start, span.length, flags), "msync"); });
 }
 
@@ -388,6 +388,9 @@ Job pagemapScanCall(Args& args) {
 }
 
 }  // namespace
+
+int adviceOf(std::string_view name) { return static_cast<int>(valueOf(kAdvice, name, "advice")); }
+int syncOf(std::string_view name) { return static_cast<int>(valueOf(kSyncs, name, "how")); }
 
 void exportMapping(const Exports& exports) {
   exports.now.Set("pageSize", numberValue(exports.now.Env(), pageSize()));

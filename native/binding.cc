@@ -271,15 +271,18 @@ Napi::Value callLater(const Napi::CallbackInfo& info, Prepare prepare) {
 void setFault(Napi::Object value, const Fault& fault, const std::uint8_t* begin) {
   if (fault.signal == 0) return;
   const Napi::Env env = value.Env();
-  const bool bus = fault.signal == SIGBUS;
-  const char* code = bus ? nameOf(kBusCodes, fault.code) : nameOf(kSegvCodes, fault.code);
   Napi::Object signal = Napi::Object::New(env);
-  signal.Set("signal", bus ? "SIGBUS" : "SIGSEGV");
-  signal.Set("code", code != nullptr ? std::string(code) : std::to_string(fault.code));
+  signal.Set("signal", fault.signal == SIGBUS ? "SIGBUS" : "SIGSEGV");
+  signal.Set("code", faultCodeText(fault.signal, fault.code));
   const auto offset = static_cast<std::int64_t>(fault.address - reinterpret_cast<std::uintptr_t>(begin));
   signal.Set("offset", numberValue(env, offset));
   if (fault.lsb != 0) signal.Set("lsb", numberValue(env, fault.lsb));
   value.Set("signal", signal);
+}
+
+std::string faultCodeText(int signal, int code) {
+  const char* known = signal == SIGBUS ? nameOf(kBusCodes, code) : nameOf(kSegvCodes, code);
+  return known != nullptr ? known : std::to_string(code);
 }
 
 std::string codeText(int number) {

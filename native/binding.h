@@ -15,6 +15,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -163,6 +164,8 @@ void onlyNow(const Exports& exports, const char* name) {
 
 /** Sets value.signal to {signal, code, offset, lsb?} if there was a fault; offset counts from begin. */
 void setFault(Napi::Object value, const Fault& fault, const std::uint8_t* begin);
+/** "BUS_ADRERR" of SIGBUS and 2, or the number of a code without a name. */
+std::string faultCodeText(int signal, int code);
 /** "EFAULT", or "E1234" for a number without a name. */
 std::string codeText(int number);
 
@@ -176,6 +179,11 @@ Napi::Array textsValue(Napi::Env env, const std::vector<std::string>& texts);
 
 void exportMapping(const Exports& exports);
 void exportFiles(const Exports& exports);
+void exportRace(const Exports& exports);
 void exportSystem(const Exports& exports);
+
+/** The kernel's numbers of the names that madvise(2) and msync(2) go by here. */
+int adviceOf(std::string_view name);
+int syncOf(std::string_view name);
 
 }  // namespace daxrig

@@ -55,6 +55,11 @@ export interface NativeCalls {
   deleteModule(name: string): void;
   processVmRead(pid: number, address: bigint, length: number): Buffer;
   kpageScan(path: string, startPfn: number, endPfn: number, chunk: number, values: boolean): KpageScan;
+  /** Then, for each actor, its rounds and number of steps, and 22 values for each step: see native/bind_race.cc. */
+  race(
+    steered: boolean, seed: bigint, minNs: number, maxNs: number, limitMs: number, collisions: number, actors: number,
+    ...program: unknown[]
+  ): RawRace;
 }
 
 /** What the compiled addon exports. Narrow on purpose: a test puts a fake in its place with setAddonForTests. */
@@ -536,6 +541,9 @@ export interface MapOptions extends PlacementOptions {
   share?: Share;
 }
 
+/** The handle of a mapping, for a part that is checked to lie inside it. Set where the private parts can be seen. */
+let handleOf: (mapping: Mapping, offset: number, length: number) => number;
+
 const abandoned = new FinalizationRegistry((handle: number) => {
   try {
     loaded?.close(handle);
@@ -560,6 +568,10 @@ export class Mapping implements Disposable {
   /** A file with STATX_ATTR_DAX (or one whose kernel does not tell), or a character device. */
   readonly #dax: boolean;
   #closed = false;
+
+  static {
+    handleOf = (mapping, offset, length) => mapping.#range(offset, length);
+  }
 
   private constructor(mapped: { handle: number; address: bigint }, length: number, share: Share, hugetlb: number, dax: boolean) {
     this.#handle = mapped.handle;
@@ -1084,6 +1096,206 @@ export function syncfs(fd: number): void {
 }
 export async function syncfsAsync(fd: number): Promise<void> {
   await later('syncfs', [descriptor('fd', fd)]);
+}
+
+// ------------------------------------------------------------------------------------------------------------------- races
+
+/** What an actor of a race can do; docs/races.md has the table. */
+export const RACE_OPS = [
+  'load', 'store', 'rmw', 'increment', 'locked-increment', 'stamp', 'fill', 'check', 'madvise', 'msync', 'map', 'unmap', 'pread',
+  'pwrite', 'file-fill', 'file-check', 'file-stamp', 'fallocate', 'truncate', 'fsync', 'poke', 'visit', 'create', 'unlink', 'meet',
+] as const;
+export type RaceOp = (typeof RACE_OPS)[number];
+
+/**
+ * Where a step works, bytes: `base + unit * i`. In its k-th execution i is (a * k + b) mod count, or drawn from the seed. A
+ * step with two places (mapping and file) draws once for both.
+ */
+export interface RacePlaces {
+  base?: number;
+  unit?: number;
+  count?: number;
+  /** Default 1. */
+  a?: number;
+  b?: number;
+  random?: boolean;
+}
+
+export interface RaceStep {
+  op: RaceOp;
+  /** Executed in rounds where round % every === phase; default 1, 0: in all. */
+  every?: number;
+  phase?: number;
+  /** 1..15: overlaps with steps of other groups are the collisions that the race claims. Default 0: with none. */
+  group?: number;
+  mapping?: Mapping;
+  /** In the mapping. */
+  at?: number | RacePlaces;
+  length?: number;
+  fd?: number;
+  /** In the file; the new size for truncate, the number itself for poke. */
+  fileAt?: number | RacePlaces;
+  advice?: Advice;
+  mode?: FallocateMode;
+  how?: SyncKind;
+  path?: string;
+  /** What store and visit write, and rmw adds. */
+  value?: number | bigint;
+  /** Of fill, check, file-fill, file-check: each word is that of its own offset (plus base) in the mapping or file. */
+  pattern?: { seed: number | bigint; base?: number };
+  /** Zeros are as good as the expected words: another actor punches holes or truncates. */
+  zeroAllowed?: boolean;
+}
+
+export interface RaceActor {
+  name: string;
+  /** Not given: it goes on for as long as an actor with rounds does. */
+  rounds?: number;
+  steps: readonly RaceStep[];
+}
+
+export interface RaceOptions {
+  /** 1 to 4. */
+  actors: readonly RaceActor[];
+  seed: number | bigint;
+  /**
+   * steered: on one CPU under SCHED_FIFO, where a thread above the actors changes their priorities at times drawn from the
+   * seed. parallel: each on a CPU of its own, as far as there are enough.
+   */
+  schedule: 'steered' | 'parallel';
+  /** Nanoseconds between two decisions when steered, from and to. Default 500 to 40,000. */
+  sleepNs?: readonly [number, number];
+  /** Default 10,000. */
+  limitMs?: number;
+  /** End after so many claimed collisions. */
+  collisions?: number;
+}
+
+export interface RaceWrong {
+  round: number;
+  /** Of the word, in the mapping or file. */
+  offset: number;
+  expected: bigint;
+  actual: bigint;
+  /** The wrong word is right in this pattern of the race, at this position. */
+  belongsTo?: { seed: bigint; position: number };
+}
+
+export interface RaceStepResult {
+  op: RaceOp;
+  runs: number;
+  /** Neither refused nor ended by a signal. */
+  done: number;
+  bytes: number;
+  /** Words that were zero and might be; stamps count one each. */
+  zeros: number;
+  wrong: number;
+  first?: RaceWrong;
+  /** By errno name. */
+  errors: Record<string, number>;
+  /** By code: BUS_ADRERR, BUS_MCEERR_AR, SEGV_ACCERR... */
+  signals: Record<string, number>;
+  /** Of stamp and file-stamp: the last value stored, by place; 0n for none. */
+  last?: BigUint64Array;
+}
+
+export interface RaceResult {
+  /** Of everything that the actors saw: equal for equal interleavings. */
+  digest: string;
+  actors: { name: string; rounds: number; digest: string; steps: RaceStepResult[] }[];
+  /** Operations that began while one of another actor was going on. */
+  collisions: number;
+  /** Operations that at least one of another group ran into; each counts once, however long it was preempted. */
+  claimed: number;
+  /** By pairs of steps, `actor.op` each, most frequent first. */
+  pairs: { began: string; during: string; count: number }[];
+  /** Times the priorities were changed. */
+  switches: number;
+  /** CLOCK_MONOTONIC. */
+  elapsedNs: number;
+  /** The time limit ended it. */
+  limited: boolean;
+  cpus: number;
+  /** Why a steered race ran without SCHED_FIFO, and so was not steered. */
+  schedulerError?: string;
+}
+
+type RawRace = Omit<RaceResult, 'digest' | 'actors' | 'pairs'> & {
+  digest: bigint;
+  actors: { rounds: number; digest: bigint; steps: Omit<RaceStepResult, 'op'>[] }[];
+  pairs: [actor: number, step: number, inActor: number, inStep: number, count: number][];
+};
+
+function placeArgs(name: string, places: number | RacePlaces): number[] {
+  const { base = 0, unit = 0, count = 1, a = 1, b = 0, random = false } = typeof places === 'number' ? { base: places } : record(name, places);
+  const last = whole(`${name}.base`, base) + whole(`${name}.unit`, unit) * (whole(`${name}.count`, count, 1, 2 ** 20) - 1);
+  if (!Number.isSafeInteger(last)) throw new RangeError(`${name}: base + unit * count must be below 2^53`);
+  return [base, unit, count, flag(`${name}.random`, random) ? -1 : whole(`${name}.a`, a, 0, 2 ** 20), whole(`${name}.b`, b, 0, 2 ** 20)];
+}
+
+/** The names that the flags of an operation are taken from. */
+const RACE_FLAGS: Partial<Record<RaceOp, (step: RaceStep) => string>> = {
+  madvise: ({ advice }) => oneOf('advice', advice, ADVICE),
+  msync: ({ how = 'sync' }) => oneOf('how', how, SYNC_KINDS),
+  fallocate: ({ mode }) => oneOf('mode', mode, FALLOCATE_MODES),
+};
+
+function stepArgs(step: RaceStep): unknown[] {
+  const { every = 1, phase = 0, group = 0, mapping, at = 0, length = 0, fd, fileAt = 0, path = '', value = 0, pattern, zeroAllowed = false } = record('step', step);
+  const op = oneOf('op', step.op, RACE_OPS);
+  if (mapping !== undefined && !(mapping instanceof Mapping)) throw new TypeError('mapping must be a Mapping');
+  const inMapping = placeArgs('at', at);
+  const [base = 0, unit = 0, count = 1] = inMapping;
+  const seed = pattern === undefined ? word('value', value) : word('pattern.seed', record('pattern', pattern).seed);
+  return [
+    op, whole('every', every, 1), whole('phase', phase, 0, every - 1), whole('group', group, 0, 15),
+    mapping === undefined ? 0 : handleOf(mapping, base, unit * (count - 1) + Math.max(8, whole('length', length))), ...inMapping,
+    whole('length', length), fd === undefined ? -1 : descriptor('fd', fd), ...placeArgs('fileAt', fileAt), RACE_FLAGS[op]?.(step) ?? '',
+    text('path', path), seed, whole('pattern.base', pattern?.base ?? 0), flag('zeroAllowed', zeroAllowed),
+  ];
+}
+
+function raceArgs(options: RaceOptions): Parameters<NativeCalls['race']> {
+  const { actors, seed, schedule, sleepNs: [minNs, maxNs] = [500, 40_000], limitMs = 10_000, collisions = 0 } = record('options', options);
+  if (!Array.isArray(actors) || actors.length < 1 || actors.length > 4) throw new RangeError('actors must be 1 to 4');
+  return [
+    oneOf('schedule', schedule, ['steered', 'parallel']) === 'steered', word('seed', seed), whole('sleepNs', minNs, 1, 1e9),
+    whole('sleepNs', maxNs, minNs, 1e9), whole('limitMs', limitMs, 1, 3_600_000), whole('collisions', collisions), actors.length,
+    ...(actors as readonly RaceActor[]).flatMap(({ rounds, steps }) => {
+      if (!Array.isArray(steps) || steps.length < 1 || steps.length > 32) throw new RangeError('steps must be 1 to 32');
+      return [rounds === undefined ? 0 : whole('rounds', rounds, 1), steps.length, ...(steps as readonly RaceStep[]).flatMap(stepArgs)];
+    }),
+  ];
+}
+
+const hex = (value: bigint): string => value.toString(16).padStart(16, '0');
+
+function raced({ actors: planned }: RaceOptions, raw: RawRace): RaceResult {
+  const nameOf = (actor: number, step: number): string => `${planned[actor]!.name}.${planned[actor]!.steps[step]!.op}`;
+  return {
+    ...raw,
+    digest: hex(raw.digest),
+    actors: raw.actors.map(({ rounds, digest, steps }, i) => ({
+      name: planned[i]!.name,
+      rounds,
+      digest: hex(digest),
+      steps: steps.map((step, at) => ({ op: planned[i]!.steps[at]!.op, ...step })),
+    })),
+    pairs: raw.pairs
+      .map(([actor, step, inActor, inStep, count]) => ({ began: nameOf(actor, step), during: nameOf(inActor, inStep), count }))
+      .sort((a, b) => b.count - a.count),
+  };
+}
+
+/**
+ * Runs a race to its end. The mappings and descriptors in it are held meanwhile: closing them has effect afterwards. On a
+ * machine that counts instructions a steered race is a function of the machine's state and the seed.
+ */
+export function race(options: RaceOptions): RaceResult {
+  return raced(options, now('race', raceArgs(options)));
+}
+export async function raceAsync(options: RaceOptions): Promise<RaceResult> {
+  return raced(options, await later('race', raceArgs(options)));
 }
 
 // ------------------------------------------------------------------------------------------------------------------ system

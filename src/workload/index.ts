@@ -27,6 +27,7 @@ import fsdaxPoison from './fsdax/poison.js';
 import fsdaxPteFault from './fsdax/pte-fault.js';
 import fsdaxReflinkPoison from './fsdax/reflink-poison.js';
 import fsdaxReflink from './fsdax/reflink.js';
+import fsdaxPtePmdConflict from './fsdax/pte-pmd-conflict.js';
 import fsdaxRemap from './fsdax/remap.js';
 import fsdaxVerify from './fsdax/verify.js';
 import kernelBoot from './kernel/boot.js';
@@ -60,6 +61,7 @@ export const workloads: readonly Workload[] = [
   fsdaxPoisonShared,
   fsdaxReflinkPoison,
   devdaxFault,
+  fsdaxPtePmdConflict,
   devdaxVerify,
   devdaxDirectIo,
   devdaxRemap,
