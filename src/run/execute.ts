@@ -10,7 +10,7 @@ import type { Place } from '../device/place.js';
 import { SystemError, codeOf, messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
-import { isComplaint, parseKernelLog } from '../kernel/klog.js';
+import { isComplaint, parseKernelLog, type FindingKind } from '../kernel/klog.js';
 import { unmetNeed } from './needs.js';
 import { KmsgCursor } from './kmsg.js';
 import type { InstanceEvent, InstanceResult, Metric, Params } from './result.js';
@@ -78,7 +78,7 @@ export async function executeInstance(job: InstanceJob, workload: Workload, emit
 function finish(result: InstanceResult, verdict: Pick<InstanceResult, 'outcome' | 'reason' | 'detail'>, workload: Workload, log: KmsgCursor, journal: Injection[]): InstanceResult {
   const lines = log.lines();
   const { findings } = parseKernelLog(lines.join('\n'));
-  const complaint = findings.find((finding) => isComplaint(finding, workload.expectsLog ?? []));
+  const complaint = findings.find((finding) => isComplaint(finding, notNow(workload.expectsLog)));
   if (journal.length > 0) result.evidence.injected = journal;
   const { reason: _, ...rest } = result;
   const common = { ...rest, ...verdict, findings, injected: journal.length, log: lines };
@@ -86,6 +86,9 @@ function finish(result: InstanceResult, verdict: Pick<InstanceResult, 'outcome' 
   const also = verdict.reason === undefined ? '' : ` (and: ${verdict.reason})`;
   return { ...common, outcome: 'fail', reason: `${complaint.title}${also}`, detail: [complaint.excerpt, verdict.detail].filter(Boolean).join('\n\n') };
 }
+
+/** Kinds that are no complaint here: the expected ones, and pauses, which only kernel/boot judges: a workload may well wait. */
+export const notNow = (expected: readonly FindingKind[] = []): FindingKind[] => [...expected, 'boot-stall'];
 
 function judge(error: unknown): Pick<InstanceResult, 'outcome' | 'reason' | 'detail'> {
   const message = messageOf(error);

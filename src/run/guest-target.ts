@@ -9,6 +9,7 @@ import type { GuestConfig } from '../guest/qemu.js';
 import { Session, type GuestEnd } from '../guest/session.js';
 import { RestoreError, discardState, restore, resume, savedState, waitReady, type SavedState } from '../guest/state.js';
 import { isComplaint, parseKernelLog, type Finding } from '../kernel/klog.js';
+import { notNow } from './execute.js';
 import type { PlannedInstance } from './plan.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
 import type { InstanceOptions, Target, TargetResult } from './target.js';
@@ -211,7 +212,7 @@ async function explained(session: Session, instance: PlannedInstance, why: strin
 
 /** A panic speaks for the reports before it; otherwise the first complaint is the cause of the others. */
 function worst(findings: readonly Finding[], instance: PlannedInstance): Finding | undefined {
-  return findings.find((finding) => isComplaint(finding, instance.workload.expectsLog ?? []));
+  return findings.find((finding) => isComplaint(finding, notNow(instance.workload.expectsLog)));
 }
 
 /** Waits until the console has not grown for a while: an oops takes a moment to print. */

@@ -6,7 +6,7 @@ import readline from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Readable } from 'node:stream';
 import { isComplaint, parseKernelLog } from '../kernel/klog.js';
-import type { InstanceJob } from './execute.js';
+import { notNow, type InstanceJob } from './execute.js';
 import { KmsgCursor } from './kmsg.js';
 import type { PlannedInstance } from './plan.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
@@ -86,7 +86,7 @@ export class LocalTarget implements Target {
     const how = await Promise.race([ended, giveUp]);
     if (result) return result;
     const { findings } = parseKernelLog(log?.lines().join('\n') ?? '');
-    const complaint = findings.find((finding) => isComplaint(finding, instance.workload.expectsLog ?? []));
+    const complaint = findings.find((finding) => isComplaint(finding, notNow(instance.workload.expectsLog)));
     const base = { findings, metrics: [], evidence: {}, injected: 0, log: log?.lines() ?? [], detail: [stack, said].filter(Boolean).join('\n') };
     if (options.signal.aborted) return { ...base, outcome: 'lost', reason: 'interrupted' };
     if (timedOut) return { ...base, outcome: 'fail', reason: `no result within ${limit} s; last step: ${step}${complaint ? ` (${complaint.title})` : ''}` };
