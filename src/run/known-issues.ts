@@ -20,6 +20,59 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     reason: /^a tail page: the process should get SIGBUS$/,
     why: 'memory failure looks for the huge page\'s head only: a process that maps a tail page alone gets no signal',
   },
+  {
+    workload: 'fsdax/poison-shared',
+    from: '5.10',
+    until: '5.11',
+    reason: /^a process told early, by a huge page: one action-optional signal should come; was \[\]$/,
+    why: 'memory failure on a DAX page signals the process that met it alone: others that asked to be told early are not',
+  },
+  {
+    workload: 'fsdax/dma-truncate',
+    from: '6.1',
+    until: '6.2',
+    reason: /^round \d+, (to|from) disk against (truncate|punch-hole): transfer and release should both end; was .*(ext4_break_layouts|xfs_break_dax_layouts)/,
+    why: 'the end of a transfer does not wake who waits for its DAX pages: truncate and hole punch hang for ever',
+  },
+  {
+    workload: 'fsdax/reflink',
+    from: '6.0',
+    until: '6.2',
+    reason: /^WARNING in dax_insert_entry( \(and: after stores: bytes \d+\.\.\d+ of the clone should be its own; .*)?$/s,
+    why: 'copies of shared blocks are not told to the page cache\'s entries: a warning, and mappings that show the old block after write(2)',
+  },
+  {
+    workload: 'fsdax/reflink-poison',
+    from: '6.0',
+    until: '6.2',
+    reason: /^WARNING in dax_insert_entry$/,
+    why: 'shared blocks and page-cache entries disagree (see fsdax/reflink)',
+  },
+  {
+    workload: 'fsdax/reflink',
+    from: '6.15',
+    reason: /^WARNING in dax_insert_entry$/,
+    why: 'a small entry for a block that another file holds in a huge folio is warned of',
+  },
+  {
+    workload: 'fsdax/reflink-poison',
+    from: '6.15',
+    reason: /^WARNING in dax_insert_entry$/,
+    why: 'a small entry for a block that another file holds in a huge folio is warned of (see fsdax/reflink)',
+  },
+  {
+    workload: 'namespace/round-trip',
+    from: '6.18.9',
+    until: '6.19',
+    reason: /^with the page map in memory, disabling should give back the memory of its struct pages; was /,
+    why: 'the struct pages of a disabled namespace are never freed: 16 MiB per GiB are lost each time',
+  },
+  {
+    workload: 'driver/unbind',
+    from: '5.10',
+    reason: /^BUG: unable to handle kernel paging request in (dax_disassociate_entry|zap_huge_pmd|vm_normal_folio_pmd)\b/,
+    why: 'struct pages are freed with the driver while a mounted file system and its mappings still use them',
+  },
 ];
 
 /** The result, or its xfail where a known issue of this kernel says just that. */

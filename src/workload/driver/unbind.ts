@@ -7,7 +7,7 @@ import { BrokenError, SystemError, codeOf } from '../../errors.js';
 import { mountDax, waitForFile } from '../../device/provision.js';
 import * as native from '../../native.js';
 import { Mapping, verifyBytes, type Pattern } from '../../native.js';
-import { PAGE, PMD, hugeFile, mapFile, proveLevel } from '../shared/huge.js';
+import { PAGE, PMD, mapFile, openHugeFile, proveLevel } from '../shared/huge.js';
 import { expectOnlyLog } from '../shared/log.js';
 import { defineWorkload, type Context } from '../types.js';
 
@@ -27,6 +27,7 @@ export default defineWorkload({
     const device = path.basename(fs.realpathSync(`/sys/block/${path.basename(blockDevice)}/device`));
     const driver = fs.realpathSync(`/sys/bus/nd/devices/${device}/driver`);
     const mountPoint = path.dirname(folder);
+    panicOnOops(ctx);
     let mounted = true;
     let bound = true;
     ctx.cleanup(async () => {
@@ -79,9 +80,9 @@ export default defineWorkload({
   },
 });
 
-/** A file of 3 huge pages with known data on media; the first is mapped and faulted. */
+/** A file of 3 huge pages with known data on media; two are mapped, the first is faulted. */
 function mapSynced(ctx: Context): { mapping: Mapping; offset: number; fd: number } {
-  const file = hugeFile(ctx, 3 * PMD);
+  const file = openHugeFile(ctx, 3 * PMD);
   {
     using all = mapFile(ctx, file);
     all.fill(0, file.length, pattern);
@@ -89,12 +90,20 @@ function mapSynced(ctx: Context): { mapping: Mapping; offset: number; fd: number
   }
   fs.fsyncSync(file.fd);
   native.syncfs(file.fd);
-  // A descriptor of its own: the file's is closed by the workload's end, after the umount.
-  const fd = fs.openSync(file.path, 'r+');
-  const mapping = Mapping.map({ fd, offset: file.offset, length: 2 * PMD, align: PMD });
+  const mapping = Mapping.map({ fd: file.fd, offset: file.offset, length: 2 * PMD, align: PMD });
   mapping.touch({ offset: 0, count: 1, access: 'rmw' });
   proveLevel(ctx, ctx.fsdax, mapping, 0, 'pmd', 'before');
-  return { mapping, offset: file.offset, fd };
+  return { mapping, offset: file.offset, fd: file.fd };
+}
+
+/** A kernel that oopses with a lock of this process held would leave it hanging: its panic tells at once. */
+function panicOnOops(ctx: Context): void {
+  for (const [name, value] of [['panic', '-1'], ['panic_on_oops', '1']] as const) {
+    const file = `/proc/sys/kernel/${name}`;
+    const was = fs.readFileSync(file, 'utf8');
+    ctx.cleanup(() => fs.writeFileSync(file, was));
+    fs.writeFileSync(file, value);
+  }
 }
 
 function attempt(call: () => unknown): string {

@@ -35,10 +35,16 @@ export default defineWorkload({
       always = 'dax';
       await mount.remount(`${options},${always}`);
     }
-    const files = { plain: path.join(mount.mountPoint, 'plain'), realtime: path.join(mount.mountPoint, 'realtime') };
+    // A file that is DAX already is not made realtime: it must be born so.
+    const folder = path.join(mount.mountPoint, 'rt');
+    fs.mkdirSync(folder);
+    const handle = fs.openSync(folder, 'r');
+    native.changeInodeFlags(handle, { set: ['rtinherit'] });
+    fs.closeSync(handle);
+    const files = { plain: path.join(mount.mountPoint, 'plain'), realtime: path.join(folder, 'file') };
     for (const [kind, file] of Object.entries(files)) {
       const fd = fs.openSync(file, 'wx+');
-      if (kind === 'realtime') native.changeInodeFlags(fd, { set: ['realtime'] });
+      ctx.expect(native.getInodeFlags(fd).flags.includes('realtime') === (kind === 'realtime'), `${kind}: the file should ${kind === 'realtime' ? '' : 'not '}be born realtime`, native.getInodeFlags(fd).flags);
       fs.writeSync(fd, patternBytes(MiB, pattern), 0, MiB, 0);
       fs.fsyncSync(fd);
       fs.closeSync(fd);

@@ -17,7 +17,7 @@ export default defineWorkload({
   guards: ['R4: who maps the page', 'kernel xfs_dax_notify_failure, mf_dax_kill_procs (6.0)'],
   needs: { dax: 'fsdax', size: 128 * PMD, tools: ['mkfs.xfs'], kconfig: ['MEMORY_FAILURE'] },
   params: { fs: ['xfs'] },
-  expectsLog: ['memory-failure', 'mce'],
+  expectsLog: ['memory-failure', 'mce', 'dax-off'],
   async run(ctx: Context) {
     await reflinkFileSystem(ctx);
     const file = hugeFile(ctx, PMD);

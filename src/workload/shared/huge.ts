@@ -22,22 +22,35 @@ export interface HugeFile {
 /**
  * A new file on the DAX file system whose bytes from `offset` on are allocated in 2 MiB extents aligned both in the
  * file and on the device, as a PMD mapping needs (fs/dax.c: dax_iomap_pmd_fault). Skips when the file system has none.
+ * Its descriptor is closed when the workload ends.
  */
 export function hugeFile(ctx: Context, length: number, name = 'huge'): HugeFile {
+  const file = openHugeFile(ctx, length, name);
+  ctx.cleanup(() => fs.closeSync(file.fd));
+  return file;
+}
+
+/** The same, for a workload that closes the descriptor itself, because it unmounts. */
+export function openHugeFile(ctx: Context, length: number, name = 'huge'): HugeFile {
   const file = path.join(ctx.fsdax.folder, name);
   const fd = fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600);
-  ctx.cleanup(() => fs.closeSync(fd));
   const wanted = roundUp(length, PMD);
-  // The larger the request, the more an allocator cares for alignment; what it gives is looked at, not assumed.
-  for (let size = wanted + 2 * PMD; size <= wanted + 32 * PMD; size *= 2) {
-    native.fallocate(fd, 'allocate', 0, roundUp(size, PMD));
-    fs.fsyncSync(fd);
-    for (const extent of native.fiemap(fd)) {
-      const offset = extent.logical + ((PMD - (extent.physical % PMD)) % PMD);
-      if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
+  try {
+    // The larger the request, the more an allocator cares for alignment; what it gives is looked at, not assumed.
+    for (let size = wanted + 2 * PMD; size <= wanted + 32 * PMD; size *= 2) {
+      native.fallocate(fd, 'allocate', 0, roundUp(size, PMD));
+      fs.fsyncSync(fd);
+      for (const extent of native.fiemap(fd)) {
+        const offset = extent.logical + ((PMD - (extent.physical % PMD)) % PMD);
+        if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
+      }
+      fs.ftruncateSync(fd, 0);
     }
-    fs.ftruncateSync(fd, 0);
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
   }
+  fs.closeSync(fd);
   return ctx.skip(`${ctx.fsdax.fs} gave no extent of ${formatSize(wanted)} aligned to 2 MiB in file and device; free some space on it`);
 }
 
