@@ -19,7 +19,11 @@ describe('daxrig run --json, everything', () => {
   }, 600_000);
 
   it('passes, with the reason for anything else', () => {
-    expect(document.results.filter(({ outcome }) => outcome !== 'pass').map(({ id, outcome, reason }) => `${outcome} ${id}: ${reason}`), stderr).toEqual(
+    // What this kernel is known to do wrong is told as such; nothing else may differ from a pass.
+    const known = document.results.filter(({ outcome }) => outcome === 'xfail');
+    for (const { id, reason } of known) expect(reason, id).toMatch(/^known issue: /);
+    const others = document.results.filter(({ outcome }) => outcome !== 'pass' && outcome !== 'xfail');
+    expect(others.map(({ id, outcome, reason }) => `${outcome} ${id}: ${reason}`), stderr).toEqual(
       ['mem', 'dev'].map((map) => expect.stringMatching(new RegExp(`^skip devdax/fault map=${map},align=1G: .*try --layout huge`))),
     );
     expect(code).toBe(0);
@@ -34,9 +38,9 @@ describe('daxrig run --json, everything', () => {
   });
 
   it('keeps the contract of its JSON', () => {
-    expect(document).toMatchObject({ schema: expect.any(String), run: expect.any(Object), totals: { pass: document.results.length - 2, fail: 0, xfail: 0, skip: 2, broken: 0, lost: 0 } });
+    expect(document).toMatchObject({ schema: expect.any(String), run: expect.any(Object), totals: { pass: expect.any(Number), fail: 0, xfail: expect.any(Number), skip: 2, broken: 0, lost: 0 } });
     for (const result of document.results) {
-      expect(result).toMatchObject({ workload: expect.any(String), params: expect.any(Object), kernel: expect.stringMatching(/^\d+\.\d+/), outcome: expect.stringMatching(/^(pass|skip)$/), seconds: expect.any(Number), findings: expect.any(Array), metrics: expect.any(Array) });
+      expect(result).toMatchObject({ workload: expect.any(String), params: expect.any(Object), kernel: expect.stringMatching(/^\d+\.\d+/), outcome: expect.stringMatching(/^(pass|skip|xfail)$/), seconds: expect.any(Number), findings: expect.any(Array), metrics: expect.any(Array) });
       for (const metric of result.metrics) expect(metric).toMatchObject({ name: expect.any(String), unit: expect.any(String), clock: 'wall', samples: expect.any(Array) });
     }
   });
@@ -77,7 +81,7 @@ describe('daxrig run --json, everything', () => {
   it('writes JUnit with every test case', () => {
     const xml = fs.readFileSync(`${folder}/r.xml`, 'utf8');
     expect(xml.match(/<testcase /g)).toHaveLength(document.results.length);
-    expect(xml).toMatch(new RegExp(`<testsuites name="daxrig" tests="${document.results.length}" failures="0" errors="0" skipped="2"`));
+    expect(xml).toMatch(new RegExp(`<testsuites name="daxrig" tests="${document.results.length}" failures="0" errors="0" skipped="${document.totals.skip + document.totals.xfail}"`));
   });
 });
 
