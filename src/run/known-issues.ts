@@ -62,7 +62,7 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
   },
   {
     workload: 'namespace/round-trip',
-    from: '6.18.9',
+    from: '6.18',
     until: '6.19',
     reason: /^with the page map in memory, disabling should give back the memory of its struct pages; was /,
     why: 'the struct pages of a disabled namespace are never freed: 16 MiB per GiB are lost each time',
