@@ -14,7 +14,7 @@ const LENGTH = 4 * PMD;
 
 export default defineWorkload({
   name: 'fsdax/reflink',
-  about: 'files that share blocks: same page frames, copied on a store of a mapping, huge or small, and of write(2); the others unchanged, also after a remount',
+  about: 'files that share blocks: same page frames, copied on a store of a mapping, huge or small, and of write(2); the others unchanged',
   guards: ['kernel dax_iomap_cow_copy, dax_remap_file_range_prep, xfs reflink with DAX (6.0)'],
   needs: { dax: 'fsdax', size: 128 * PMD, tools: ['mkfs.xfs'] },
   params: { fs: ['xfs'] },
