@@ -228,7 +228,7 @@ async function shareRam(session: Session): Promise<boolean> {
 const shellQuote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
 async function migrateTo(session: Session, file: string): Promise<void> {
-  await session.qmp.call('migrate-set-parameters', { 'max-bandwidth': 1 << 40 }).catch(() => {});
+  await session.qmp.call('migrate-set-parameters', { 'max-bandwidth': 2 ** 40 }).catch(() => {});
   await session.qmp.call('migrate', { uri: `exec:cat > ${shellQuote(file)}` });
   for (;;) {
     const { status, 'error-desc': why } = await session.qmp.call<{ status?: string; 'error-desc'?: string }>('query-migrate');
