@@ -125,6 +125,22 @@ Job syncfsCall(Args& args) {
   return job([=] { syncFileSystem(fd); });
 }
 
+// memoryFile(name)
+Job memoryFileCall(Args& args) {
+  const std::string name = args.text(0, "name");
+  return job([=] { return memoryFile(name); }, [](Napi::Env env, int fd) { return numberValue(env, fd); });
+}
+
+// copySparse(from, to, skipStart, skipEnd)
+Job copySparseCall(Args& args) {
+  const int from = args.fd(0, "from");
+  const int to = args.fd(1, "to");
+  const std::uint64_t skipStart = args.size(2, "skipStart");
+  const std::uint64_t skipEnd = args.size(3, "skipEnd");
+  return job([=] { return copySparse(from, to, skipStart, skipEnd); },
+             [](Napi::Env env, std::uint64_t written) { return numberValue(env, written); });
+}
+
 }  // namespace
 
 void exportFiles(const Exports& exports) {
@@ -137,6 +153,8 @@ void exportFiles(const Exports& exports) {
   both<reflinkCall>(exports, "reflink");
   both<copyFileRangeCall>(exports, "copyFileRange");
   both<syncfsCall>(exports, "syncfs");
+  both<memoryFileCall>(exports, "memoryFile");
+  both<copySparseCall>(exports, "copySparse");
 }
 
 }  // namespace daxrig

@@ -4,9 +4,11 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "names.h"
@@ -179,5 +181,69 @@ std::uint64_t copyFileRange(int from, std::uint64_t fromOffset, int to, std::uin
 }
 
 void syncFileSystem(int fd) { check(syncfs(fd), "syncfs"); }
+
+int memoryFile(const std::string& name) { return check(memfd_create(name.c_str(), MFD_CLOEXEC), "memfd_create"); }
+
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kChunk = 1 << 20;
+
+void writeAll(int fd, const std::uint8_t* bytes, std::uint64_t length, std::uint64_t offset) {
+  while (length > 0) {
+    const auto done = static_cast<std::uint64_t>(
+        check(retryInterrupted([&] { return pwrite(fd, bytes, length, static_cast<off_t>(offset)); }), "pwrite"));
+    bytes += done;
+    offset += done;
+    length -= done;
+  }
+}
+
+bool allZero(const std::uint8_t* bytes, std::uint64_t length) {
+  return bytes[0] == 0 && std::memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+/** Writes the pages of one chunk that are not zero, neighbours together. */
+std::uint64_t writePages(int to, const std::uint8_t* bytes, std::uint64_t length, std::uint64_t offset) {
+  std::uint64_t written = 0;
+  for (std::uint64_t at = 0; at < length;) {
+    std::uint64_t end = at;
+    while (end < length && !allZero(bytes + end, std::min(kPage, length - end))) end = std::min(end + kPage, length);
+    if (end > at) writeAll(to, bytes + at, end - at, offset + at);
+    written += end - at;
+    at = end + kPage;  // the page at end is zero, or past the chunk
+  }
+  return written;
+}
+
+}  // namespace
+
+std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_t skipEnd) {
+  struct stat file;
+  check(fstat(from, &file), "fstat");
+  check(retryInterrupted([&] { return ftruncate(to, file.st_size); }), "ftruncate");
+  std::vector<std::uint8_t> chunk(kChunk);
+  std::uint64_t written = 0;
+  for (off_t data = 0;;) {
+    data = lseek(from, data, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return written;  // no data after this
+    check(data, "lseek");
+    const off_t hole = check(lseek(from, data, SEEK_HOLE), "lseek");
+    for (auto at = static_cast<std::uint64_t>(data); at < static_cast<std::uint64_t>(hole);) {
+      if (at >= skipStart && at < skipEnd) {
+        at = skipEnd;
+        continue;
+      }
+      std::uint64_t wanted = std::min(kChunk, static_cast<std::uint64_t>(hole) - at);
+      if (at < skipStart) wanted = std::min(wanted, skipStart - at);
+      const auto got = static_cast<std::uint64_t>(
+          check(retryInterrupted([&] { return pread(from, chunk.data(), wanted, static_cast<off_t>(at)); }), "pread"));
+      if (got == 0) return written;  // cut short meanwhile
+      written += writePages(to, chunk.data(), got, at);
+      at += got;
+    }
+    data = hole;
+  }
+}
 
 }  // namespace daxrig

@@ -51,4 +51,12 @@ void reflink(int to, int from);
 std::uint64_t copyFileRange(int from, std::uint64_t fromOffset, int to, std::uint64_t toOffset, std::uint64_t length);
 void syncFileSystem(int fd);
 
+/** An anonymous file in memory, memfd_create(2); the caller closes it. */
+int memoryFile(const std::string& name);
+/**
+ * Copies a file's data, and none of its holes or zero pages, to an empty file; [skipStart, skipEnd) is left out too.
+ * Returns the bytes written.
+ */
+std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_t skipEnd);
+
 }  // namespace daxrig

@@ -49,6 +49,8 @@ export interface NativeCalls {
   reflink(to: number, from: number): void;
   copyFileRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number;
   syncfs(fd: number): void;
+  memoryFile(name: string): number;
+  copySparse(from: number, to: number, skipStart: number, skipEnd: number): number;
   mount(source: string, target: string, type: string, flags: readonly MountFlag[], data: string): void;
   umount(target: string, flags: readonly UmountFlag[]): void;
   finitModule(fd: number, parameters: string): void;
@@ -1096,6 +1098,19 @@ export function syncfs(fd: number): void {
 }
 export async function syncfsAsync(fd: number): Promise<void> {
   await later('syncfs', [descriptor('fd', fd)]);
+}
+
+/** memfd_create(2): an open file in memory alone, which needs no room in any file system. The caller closes it. */
+export function memoryFile(name: string): number {
+  return now('memoryFile', [text('name', name)]);
+}
+
+/**
+ * Copies the data of an open file, and neither its holes nor its zero pages, to an empty one, which gets its size.
+ * `skip` is left out as if it were a hole; bytes. Returns the bytes written.
+ */
+export async function copySparseAsync(from: number, to: number, skip: { start: number; end: number } = { start: 0, end: 0 }): Promise<number> {
+  return later('copySparse', [descriptor('from', from), descriptor('to', to), whole('skip.start', skip.start), whole('skip.end', skip.end)]);
 }
 
 // ------------------------------------------------------------------------------------------------------------------- races

@@ -66,7 +66,7 @@ export interface GuestFiles {
 }
 
 export type GuestStart =
-  | { kind: 'boot'; /** RAM files that stay, to save the guest with them. */ keepRam: boolean }
+  | { kind: 'boot'; /** RAM in files that the caller has open, and passes on as descriptors 3 and up: to save the guest with them. */ shareRam: boolean }
   | { kind: 'restore'; /** The state's RAM is in files to be mapped copy-on-write, not in the stream. */ sharedRam: boolean };
 
 /** Size of the block that carries a job into the guest, bytes; idle is all zeros. */
@@ -91,12 +91,15 @@ export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append'>
   ].join(' ');
 }
 
+/** TCG runs a string instruction one element at a time: a kernel that trusts "fast" byte copies (ERMS, FSRM) copies eight times slower. */
+const TCG_CPU = 'max,-erms,-fsrm';
+
 function cpuArgs({ accel, clock, cpus }: GuestConfig): string[] {
   // Hardware random numbers and the host's clock would make a restored copy differ from its twin.
   if (clock === 'icount')
-    return ['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-smp', '1', '-cpu', 'max,-rdrand,-rdseed', '-rtc', 'base=2026-01-01,clock=vm'];
+    return ['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-smp', '1', '-cpu', `${TCG_CPU},-rdrand,-rdseed`, '-rtc', 'base=2026-01-01,clock=vm'];
   // A socket each: CPUs of one socket in different NUMA nodes are no machine, and the kernel warns of it.
-  return ['-accel', accel === 'tcg' && cpus > 1 ? 'tcg,thread=multi' : accel, '-smp', `${cpus},sockets=${cpus},cores=1,threads=1`, '-cpu', accel === 'kvm' ? 'host' : 'max'];
+  return ['-accel', accel === 'tcg' && cpus > 1 ? 'tcg,thread=multi' : accel, '-smp', `${cpus},sockets=${cpus},cores=1,threads=1`, '-cpu', accel === 'kvm' ? 'host' : TCG_CPU];
 }
 
 interface RamFile {
@@ -104,6 +107,9 @@ interface RamFile {
   file: string;
   size: number;
 }
+
+/** The first descriptor after the standard ones. */
+export const FIRST_RAM_FD = 3;
 
 /** Files behind the guest's RAM: one, or one for each NUMA node, and one for each NVDIMM. */
 export function ramFiles(layout: Layout): { ram: RamFile[]; nvdimms: RamFile[] } {
@@ -117,13 +123,12 @@ export function ramFiles(layout: Layout): { ram: RamFile[]; nvdimms: RamFile[] }
 function memoryArgs(config: GuestConfig, files: GuestFiles, start: GuestStart): string[] {
   const { layout, cpus, clock } = config;
   const { ram, nvdimms } = ramFiles(layout);
-  const fromFiles = start.kind === 'boot' ? start.keepRam : start.sharedRam;
-  const backend = ({ id, file, size }: RamFile): string[] => [
-    '-object',
-    fromFiles
-      ? `memory-backend-file,id=${id},size=${size},mem-path=${escapeOption(`${files.ram}/${file}`)},share=${start.kind === 'boot' ? 'on' : 'off'}`
-      : `memory-backend-ram,id=${id},size=${size}`,
-  ];
+  const backend = ({ id, file, size }: RamFile, i: number): string[] => {
+    const shared = `memory-backend-file,id=${id},size=${size},mem-path=/proc/self/fd/${FIRST_RAM_FD + i},share=on`;
+    const copied = `memory-backend-file,id=${id},size=${size},mem-path=${escapeOption(`${files.ram}/${file}`)},share=off`;
+    const own = `memory-backend-ram,id=${id},size=${size}`;
+    return ['-object', start.kind === 'boot' ? (start.shareRam ? shared : own) : start.sharedRam ? copied : own];
+  };
   const args = [...ram, ...nvdimms].flatMap(backend);
   const mebibytes = layout.memory / 2 ** 20;
   if (nvdimms.length > 0) {
@@ -174,7 +179,7 @@ export function qemuArgs(config: GuestConfig, files: GuestFiles, start: GuestSta
 export function machineKey(config: GuestConfig): string {
   const files: GuestFiles = { console: 'c', events: 'e', job: 'j', ram: 'r' };
   const neutral = { ...config, initramfs: 'i', kernel: { ...config.kernel, image: 'k' } };
-  return JSON.stringify([config.qemu.version, config.qemu.path, qemuArgs(neutral, files, { kind: 'boot', keepRam: true })]);
+  return JSON.stringify([config.qemu.version, config.qemu.path, qemuArgs(neutral, files, { kind: 'boot', shareRam: true })]);
 }
 
 /** Text for the fw_cfg block: JSON padded with zeros. Throws BrokenError when the job is too long for it. */

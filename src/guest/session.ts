@@ -24,6 +24,13 @@ export interface GuestEnd {
 
 export type Received = { kind: 'message'; message: GuestMessage } | { kind: 'timeout' } | { kind: 'end'; end: GuestEnd };
 
+export interface SessionOptions {
+  job?: unknown;
+  /** More QEMU arguments. */
+  more?: readonly string[];
+  ramFds?: readonly number[];
+}
+
 const living = new Set<Session>();
 
 /** Kills every guest of this process at once; for the way out after a signal. */
@@ -73,14 +80,17 @@ export class Session {
     living.add(this);
   }
 
-  /** Starts QEMU; resolves when its monitor answers. Throws BrokenError with QEMU's own words when it does not. */
-  static async start(config: GuestConfig, files: GuestFiles, start: GuestStart, job?: unknown, more: readonly string[] = []): Promise<Session> {
+  /**
+   * Starts QEMU; resolves when its monitor answers. `ramFds` are the open files of a boot with shared RAM, in the order
+   * of ramFiles(). Throws BrokenError with QEMU's own words when it does not start.
+   */
+  static async start(config: GuestConfig, files: GuestFiles, start: GuestStart, { job, more = [], ramFds = [] }: SessionOptions = {}): Promise<Session> {
     fs.writeFileSync(files.job, jobBlock(job));
     fs.rmSync(files.events, { force: true });
     const args = qemuArgs(config, files, start, more);
     // Should this process be killed outright, the kernel ends its guests too.
     const [program, words] = hasSetpriv() ? ['setpriv', ['--pdeathsig', 'KILL', config.qemu.path, ...args]] : [config.qemu.path, args];
-    const session = new Session(spawn(program, words, { stdio: ['pipe', 'pipe', 'pipe'] }), files);
+    const session = new Session(spawn(program, words, { stdio: ['pipe', 'pipe', 'pipe', ...ramFds] }), files);
     const late = setTimeout(() => session.killNow(), 30_000);
     try {
       await session.qmp.greeting;

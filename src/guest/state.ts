@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseKernelLog } from '../kernel/klog.js';
-import { BrokenError, DaxrigError, SystemError, messageOf } from '../errors.js';
+import { BrokenError, DaxrigError, messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { GiB, hex, parseSize, roundDown, roundUp } from '../units.js';
 import { cacheRoot, cached, diskUsage, digestOf, evict } from './cache.js';
@@ -170,8 +170,11 @@ async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Me
     job: path.join(folder, 'job'),
     ram: folder,
   };
-  const session = await Session.start(config, files, { kind: 'boot', keepRam: true });
+  // The RAM of the boot is in memory alone: a file system would take note of each page written, which costs as much as booting.
+  const ram = [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms].map(({ file }) => ({ file, fd: native.memoryFile(file) }));
+  let session: Session | undefined;
   try {
+    session = await Session.start(config, files, { kind: 'boot', shareRam: true }, { ramFds: ram.map(({ fd }) => fd) });
     const sharedRam = await shareRam(session);
     const facts = await waitReady(session, config);
     await session.qmp.call('stop');
@@ -179,39 +182,42 @@ async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Me
     await session.qmp.call('quit');
     await session.ended;
     fs.rmSync(files.events, { force: true });
-    if (sharedRam) dropInitrd(config, folder, session.console());
-    const names = ['state', ...(sharedRam ? [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms].map(({ file }) => file) : [])];
-    if (!sharedRam) for (const { file } of [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms]) fs.rmSync(path.join(folder, file), { force: true });
+    if (sharedRam) {
+      const initrd = initrdRange(config, session.console());
+      for (const [i, { file, fd }] of ram.entries()) await saveRam(fd, path.join(folder, file), i === 0 ? initrd : undefined);
+    }
+    const names = ['state', ...(sharedRam ? ram.map(({ file }) => file) : [])];
     const stamps = names.map((name) => {
       const { size, mtimeMs } = fs.statSync(path.join(folder, name));
       return [name, { size, mtimeMs }] as const;
     });
     return { facts, sharedRam, files: Object.fromEntries(stamps) };
   } finally {
-    await session.close();
+    await session?.close();
+    for (const { fd } of ram) fs.closeSync(fd);
+  }
+}
+
+async function saveRam(from: number, file: string, skip: { start: number; end: number } | undefined): Promise<void> {
+  const to = fs.openSync(file, 'wx', 0o600);
+  try {
+    await native.copySparseAsync(from, to, skip);
+  } finally {
+    fs.closeSync(to);
   }
 }
 
 /**
- * Punches the initramfs, which the kernel has unpacked and keeps reserved (retain_initrd), out of the RAM file: nobody
- * reads it again, and a state is smaller by a fifth.
+ * Where the initramfs lies in a guest's only RAM file. The kernel has unpacked it and keeps its memory reserved
+ * (retain_initrd): nobody reads it again, and a state without it is smaller by a fifth.
  */
-function dropInitrd(config: GuestConfig, folder: string, console: string): void {
+function initrdRange(config: GuestConfig, console: string): { start: number; end: number } | undefined {
   const match = /RAMDISK: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]/.exec(console);
-  const { ram } = ramFiles(config.layout);
-  if (!match || ram.length !== 1 || !/retain_initrd/.test(console)) return;
+  if (!match || ramFiles(config.layout).ram.length !== 1 || !/retain_initrd/.test(console)) return undefined;
   const start = roundUp(parseInt(match[1]!, 16), 4096);
   const end = roundDown(parseInt(match[2]!, 16) + 1, 4096);
-  const low = ramRanges(config.layout.memory)[0]!;
-  if (end > low.end || end <= start) return; // only RAM below the PCI hole lies in the file as it does in the guest
-  const fd = fs.openSync(path.join(folder, ram[0]!.file), 'r+');
-  try {
-    native.fallocate(fd, 'punch-hole', start, end - start);
-  } catch (error) {
-    if (!(error instanceof SystemError && error.code === 'EOPNOTSUPP')) throw error; // then it stays larger
-  } finally {
-    fs.closeSync(fd);
-  }
+  // Only RAM below the PCI hole lies in the file as it does in the guest.
+  return end <= ramRanges(config.layout.memory)[0]!.end && end > start ? { start, end } : undefined;
 }
 
 /** Leaves shared RAM out of the stream where this QEMU can; otherwise the stream carries it, and is larger. */
@@ -240,7 +246,7 @@ async function migrateTo(session: Session, file: string): Promise<void> {
 
 /** A fresh copy of a saved guest, stopped just before it reads its job; `resume` lets it run. */
 export async function restore(config: GuestConfig, state: SavedState, files: Omit<GuestFiles, 'ram'>, job: unknown, more: readonly string[] = []): Promise<Session> {
-  const session = await Session.start(config, { ...files, ram: state.folder }, { kind: 'restore', sharedRam: state.sharedRam }, job, more);
+  const session = await Session.start(config, { ...files, ram: state.folder }, { kind: 'restore', sharedRam: state.sharedRam }, { job, more });
   try {
     if (state.sharedRam) await session.qmp.call('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] });
     await session.qmp.call('migrate-incoming', { uri: `exec:cat ${shellQuote(path.join(state.folder, 'state'))}` });

@@ -101,7 +101,7 @@ export class GuestTarget implements Target {
     const { config, snapshot } = this.#options;
     const job = this.#job(instance, options.seed);
     if (!snapshot) {
-      const session = await Session.start(config, { ...files, ram: options.folder }, { kind: 'boot', keepRam: false }, job);
+      const session = await Session.start(config, { ...files, ram: options.folder }, { kind: 'boot', shareRam: false }, { job });
       try {
         await waitReady(session, config);
       } catch (error) {

@@ -39,20 +39,20 @@ const files = { console: 'c', events: 'e', job: 'j', ram: '/r' };
 
 describe('QEMU arguments', () => {
   it('count instructions on one CPU without hardware randomness', () => {
-    const args = qemuArgs(config('default', { clock: 'icount' }), files, { kind: 'boot', keepRam: true }).join(' ');
+    const args = qemuArgs(config('default', { clock: 'icount' }), files, { kind: 'boot', shareRam: true }).join(' ');
     expect(args).toContain('-icount shift=0,sleep=off -smp 1 -cpu max,-rdrand,-rdseed -rtc base=2026-01-01,clock=vm');
   });
   it('share RAM when booting, and map it privately when restoring', () => {
-    expect(qemuArgs(config('default'), files, { kind: 'boot', keepRam: true }).join(' ')).toContain('mem-path=/r/ram0,share=on');
+    expect(qemuArgs(config('default'), files, { kind: 'boot', shareRam: true }).join(' ')).toContain('mem-path=/proc/self/fd/3,share=on');
     const restore = qemuArgs(config('default'), files, { kind: 'restore', sharedRam: true }).join(' ');
     expect(restore).toContain('mem-path=/r/ram0,share=off');
     expect(restore).toContain('-incoming defer');
   });
   it('give each node its RAM and the devices theirs', () => {
-    expect(qemuArgs(config('numa-hole'), files, { kind: 'boot', keepRam: true }).join(' ')).toMatch(/-numa node,nodeid=0,memdev=ram0,cpus=0 -numa node,nodeid=1,memdev=ram1,cpus=1/);
-    expect(qemuArgs(config('nfit'), files, { kind: 'boot', keepRam: true }).join(' ')).toMatch(/-device nvdimm,id=nvdimm1,memdev=nv1,label-size=131072/);
+    expect(qemuArgs(config('numa-hole'), files, { kind: 'boot', shareRam: true }).join(' ')).toMatch(/-numa node,nodeid=0,memdev=ram0,cpus=0 -numa node,nodeid=1,memdev=ram1,cpus=1/);
+    expect(qemuArgs(config('nfit'), files, { kind: 'boot', shareRam: true }).join(' ')).toMatch(/-device nvdimm,id=nvdimm1,memdev=nv1,label-size=131072/);
   });
-  it('escape commas in file names', () => expect(qemuArgs(config('default'), { ...files, console: 'a,b' }, { kind: 'boot', keepRam: false })).toContain('file,id=console,path=a,,b'));
+  it('escape commas in file names', () => expect(qemuArgs(config('default'), { ...files, console: 'a,b' }, { kind: 'boot', shareRam: false })).toContain('file,id=console,path=a,,b'));
   it('append the user\'s words last', () => expect(kernelCommandLine({ layout: findLayout('default'), append: 'foo=1' })).toMatch(/memmap=1G!4G foo=1$/));
   it('a job fits its block or is refused', () => {
     expect(JSON.parse(jobBlock({ a: 1 }).toString().replace(/\0+$/, ''))).toEqual({ a: 1 });
