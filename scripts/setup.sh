@@ -92,7 +92,7 @@ set_up() {
   local modules=$root/node_modules/.package-lock.json addon=$root/build/Release/daxrig.node built=$root/dist/.built
   install_packages
   check_node
-  stale "$modules" "$root/package.json" "$root/package-lock.json" || stale "$addon" "$root/native" "$root/binding.gyp" || stale "$built" "$root/src" "$root/tsconfig.json" || return 0
+  stale "$modules" "$root/package.json" "$root/package-lock.json" || stale "$addon" "$root/native" "$root/binding.gyp" || stale "$built" "$root/src" "$root/tsconfig.json" "$root/scripts/bundle.mjs" || return 0
   exec 9>"$root/.setup.lock"
   flock 9
   cd "$root"
@@ -106,11 +106,10 @@ set_up() {
     node scripts/build-addon.mjs || exit 3
     touch "$addon"
   fi
-  if stale "$built" src tsconfig.json; then
+  if stale "$built" src tsconfig.json scripts/bundle.mjs; then
     echo "daxrig: compiling" >&2
     rm -rf dist
-    run_quietly 'the TypeScript build' node_modules/.bin/tsc -p tsconfig.json
-    chmod +x dist/cli/main.js
+    run_quietly 'the TypeScript build' npm run --silent prepare
     touch "$built"
   fi
   exec 9>&-

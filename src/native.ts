@@ -5,8 +5,8 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { BrokenError, SystemError, messageOf } from './errors.js';
+import { programFile, programRoot } from './paths.js';
 import { GiB, KiB, MiB, roundDown } from './units.js';
 
 // ---------------------------------------------------------------------------------------------------------------- the addon
@@ -89,13 +89,13 @@ export interface NativeAddon extends NativeCalls {
 let loaded: NativeAddon | undefined;
 
 function load(): NativeAddon {
-  const require = createRequire(import.meta.url);
+  const require = createRequire(programFile('native.js'));
   try {
     // DAXRIG_ADDON: another build of the addon, e.g. the one with sanitizers.
     const path = process.env['DAXRIG_ADDON'];
     if (path !== undefined && path !== '') return require(path) as NativeAddon;
     const bindings = require('bindings') as typeof import('bindings');
-    return bindings({ bindings: 'daxrig', module_root: fileURLToPath(new URL('..', import.meta.url)) }) as NativeAddon;
+    return bindings({ bindings: 'daxrig', module_root: programRoot }) as NativeAddon;
   } catch (error) {
     const why = messageOf(error).split('\n', 1)[0];
     throw new BrokenError(`the native addon cannot be loaded (${why}); build it with: node scripts/build-addon.mjs`, { cause: error });

@@ -5,11 +5,11 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { BrokenError, UsageError, messageOf } from '../errors.js';
 import { cached, digestOf } from './cache.js';
 import { CpioArchive } from './cpio.js';
 import type { GuestKernel } from './kernel.js';
+import { programRoot } from '../paths.js';
 import { planModules, readModule } from './modules.js';
 
 /** Loaded before a guest's state is saved, where the kernel has them. */
@@ -46,9 +46,6 @@ const BUSYBOX_APPLETS = [
   'date', 'true', 'false', 'test', 'chmod', 'mv', 'touch', 'tr', 'seq', 'env', 'id', 'df', 'free', 'ip', 'mknod', 'xargs', 'tee',
 ];
 
-/** The folder of the program itself: package.json, dist, build. */
-export const programRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-
 const findTool = (name: string): string | undefined =>
   [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin']
     .map((folder) => path.join(folder, name))
@@ -82,7 +79,7 @@ fi
 say '{"type":"stage","stage":"modules"}'
 cd /run/daxrig
 export HOME=/run/daxrig PATH=/usr/sbin:/usr/bin:/sbin:/bin UV_THREADPOOL_SIZE=4
-node --no-warnings /daxrig/dist/guest/agent.js
+node --no-warnings /daxrig/dist/agent.cjs
 say "{\\"type\\":\\"agent-exit\\",\\"status\\":$?}"
 poweroff -f
 `;

@@ -162,7 +162,7 @@ export function qemuArgs(config: GuestConfig, files: GuestFiles, start: GuestSta
     ...cpuArgs(config),
     ...memoryArgs(config, files, start),
     '-kernel', config.kernel.image,
-    '-initrd', config.initramfs,
+    ...(start.kind === 'boot' ? ['-initrd', config.initramfs] : []), // a copy has long unpacked it; QEMU would read it all the same
     '-append', kernelCommandLine(config),
     // Serial ports to files are written at once by the device model itself: output does not disturb a counted run.
     '-chardev', `file,id=console,path=${escapeOption(files.console)}`, '-serial', 'chardev:console',

@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import readline from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { Readable } from 'node:stream';
 import { isComplaint, parseKernelLog } from '../kernel/klog.js';
+import { programFile } from '../paths.js';
 import { notNow, type InstanceJob } from './execute.js';
 import { KmsgCursor } from './kmsg.js';
 import type { PlannedInstance } from './plan.js';
@@ -49,7 +49,7 @@ export class LocalTarget implements Target {
     };
     // Kept by the parent too: a child that dies can no longer say what the kernel said.
     using log = openLog();
-    const child = spawn(process.execPath, ['--no-warnings', fileURLToPath(new URL('./child.js', import.meta.url)), JSON.stringify(job)], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, ['--no-warnings', programFile('run/child.js'), JSON.stringify(job)], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
     let said = '';
     child.stderr!.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-8192)));
     let result: InstanceResult | undefined;

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { identifyDevice, type LocalDevice } from '../device/local.js';
 import { devdaxGeometry } from '../device/provision.js';
 import { UsageError } from '../errors.js';
-import { programRoot } from '../guest/image.js';
+import { programRoot } from '../paths.js';
 import { machineFacts } from '../store/environment.js';
 import { RunDirectory } from '../store/rundir.js';
 import { formatSize } from '../units.js';

@@ -1,8 +1,8 @@
 // The one place that loads better-sqlite3, and only when a command needs the database: a run does not pay for it, and a guest
 // has none.
-import { fileURLToPath } from 'node:url';
 import type Sqlite from 'better-sqlite3';
 import { BrokenError, type DaxrigError, UsageError, codeOf, messageOf } from '../errors.js';
+import { programRoot } from '../paths.js';
 
 export type Connection = Sqlite.Database;
 export type Statement = Sqlite.Statement<unknown[], unknown>;
@@ -20,7 +20,7 @@ export async function loadSqlite(): Promise<typeof Sqlite> {
   } catch (error) {
     const missing = codeOf(error) === 'ERR_MODULE_NOT_FOUND';
     const what = missing ? 'is not installed' : `does not load (${messageOf(error).split('\n')[0]})`;
-    throw new BrokenError(`the timings database needs better-sqlite3, which ${what}; run ${missing ? 'npm install' : 'npm rebuild better-sqlite3'} in ${fileURLToPath(new URL('../..', import.meta.url))}`, { cause: error });
+    throw new BrokenError(`the timings database needs better-sqlite3, which ${what}; run ${missing ? 'npm install' : 'npm rebuild better-sqlite3'} in ${programRoot}`, { cause: error });
   }
 }
 

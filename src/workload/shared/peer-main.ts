@@ -52,10 +52,10 @@ const say = (answer: PeerAnswer): void => {
 
 drainSignals(); // loads the addon, and with it the signal handlers
 say({});
-for await (const line of readline.createInterface({ input: process.stdin })) {
+readline.createInterface({ input: process.stdin }).on('line', (line) => {
   try {
     say(obey(JSON.parse(line) as PeerRequest));
   } catch (error) {
     say({ error: messageOf(error) });
   }
-}
+});

@@ -2,9 +2,9 @@
 // answers with one. The workload's own process is never forked: Node's threads do not survive that.
 import { spawn } from 'node:child_process';
 import readline from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { BrokenError } from '../../errors.js';
 import type { FaultSignal, MapOptions, MceKillPolicy, OptionalSignal, Pattern, TouchOptions } from '../../native.js';
+import { programFile } from '../../paths.js';
 import type { Context } from '../types.js';
 
 /** What a peer can be asked to do. Numbers of 64 bits travel as strings. */
@@ -34,7 +34,7 @@ export interface Peer {
 
 /** Starts a peer, which ends with the workload at the latest. */
 export async function startPeer(ctx: Context): Promise<Peer> {
-  const child = spawn(process.execPath, ['--no-warnings', fileURLToPath(new URL('./peer-main.js', import.meta.url))], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['--no-warnings', programFile('peer.cjs')], { stdio: ['pipe', 'pipe', 'pipe'] });
   let said = '';
   child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-2000)));
   const gone = new Promise<string>((resolve) => {
