@@ -8,7 +8,7 @@ export const guestOptions = <T>(yargs: Argv<T>) =>
   yargs
     .option('kernel', { type: 'string', array: true, default: [] as string[], describe: 'kernels for guests: release, image, build tree, .deb, or debian:SUITE[/VERSION]' })
     .option('modules', { type: 'string', describe: 'folder of the kernel\'s modules, when they are not beside it' })
-    .option('layout', { type: 'string', describe: 'guest memory layout by name (see "daxrig layouts")' })
+    .option('layout', { type: 'string', array: true, describe: 'guest memory layouts by name (see "daxrig layouts"); several: each kernel on each' })
     .option('memmap', { type: 'string', array: true, describe: 'pmem carved from guest RAM: nn[KMG]!ss[KMG]' })
     .option('guest-mem', { type: 'string', describe: 'guest RAM, for example 6G' })
     .option('guest-cpus', { type: 'number', describe: 'guest CPUs (default 2 under KVM, 1 under TCG)' })

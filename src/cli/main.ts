@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The command line: yargs to a call, errors to one line and an exit code.
+import os from 'node:os';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { DaxrigError, UsageError, messageOf } from '../errors.js';
@@ -19,6 +20,12 @@ import { command as stats } from './stats.js';
 import { command as workloads } from './workloads.js';
 
 const commands = [run, compare, doctor, list, workloads, layouts, kernels, klog, memmap, stats, importRuns, history, ...plannedCommands];
+
+// Whoever read the output has had enough, as in "daxrig workloads | head": end as other programs do by SIGPIPE.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(128 + os.constants.signals.SIGPIPE);
+  throw error;
+});
 
 try {
   let parser = yargs(hideBin(process.argv))

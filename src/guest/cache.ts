@@ -35,17 +35,26 @@ export function cacheError(error: unknown, folder: string): Error {
   return new BrokenError(`cache ${folder} ${why[code]}; free or change it, or set DAXRIG_CACHE to another folder`, { cause: error });
 }
 
+const building = new Map<string, Promise<string>>();
+
 /**
  * The folder `kind`/`key` of the cache, built by `build` when it is not there. Two runs may build the same key at
  * once: the first to finish wins, the other takes what it finds.
  */
 export async function cached(kind: string, key: string, build: (folder: string) => Promise<void> | void): Promise<string> {
-  const base = path.join(cacheRoot(), kind);
-  const final = path.join(base, key);
+  const final = path.join(cacheRoot(), kind, key);
   if (fs.existsSync(final)) {
     touch(final);
     return final;
   }
+  // Asked for twice in one process, it is built once.
+  const pending = building.get(final) ?? buildEntry(final, build).finally(() => building.delete(final));
+  building.set(final, pending);
+  return pending;
+}
+
+async function buildEntry(final: string, build: (folder: string) => Promise<void> | void): Promise<string> {
+  const [base, key] = [path.dirname(final), path.basename(final)];
   const work = path.join(base, `${key}.new-${process.pid}-${crypto.randomBytes(3).toString('hex')}`);
   try {
     fs.mkdirSync(work, { recursive: true });

@@ -6,7 +6,8 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, UsageError, messageOf } from '../errors.js';
-import { cached, digestOf } from './cache.js';
+import { GiB } from '../units.js';
+import { cached, digestOf, evict } from './cache.js';
 import { CpioArchive } from './cpio.js';
 import type { GuestKernel } from './kernel.js';
 import { programRoot } from '../paths.js';
@@ -19,6 +20,9 @@ const WANTED_MODULES = [
 ];
 /** In the image, loaded only by what asks for them. */
 const OFFERED_MODULES = ['kmem', 'brd', 'ext2', 'null_blk', 'dm_mod', 'lkdtm', 'btrfs'];
+
+/** Bytes that images may take: each build of the program makes one for each kernel. */
+const IMAGE_LIMIT = 2 * GiB;
 
 interface Tool {
   name: string;
@@ -246,6 +250,7 @@ export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}
       fs.closeSync(fd);
     }
   });
+  evict('images', IMAGE_LIMIT, folder);
   return { initramfs: path.join(folder, 'initramfs.cpio'), digest, absent: plan.absent };
 }
 

@@ -96,8 +96,9 @@ export interface CompareOptions {
 /** Runs the blocks and judges. Throws BrokenError when a kernel does not come up. */
 export async function compareKernels(options: CompareOptions): Promise<MetricComparison[]> {
   const { guests, signal, progress } = options;
-  const [kernelA, kernelB] = guests.kernels;
-  if (!kernelA || !kernelB || guests.kernels.length !== 2) throw new UsageError(`compare takes two different kernels; --kernel named ${guests.kernels.length}`);
+  const [cellA, cellB] = guests.cells;
+  if (!cellA || !cellB || guests.kernels.length !== 2) throw new UsageError(`compare takes two different kernels; --kernel named ${guests.kernels.length}`);
+  if (guests.layouts.length !== 1) throw new UsageError(`compare takes one layout; --layout named ${guests.layouts.length}`);
   const collector = new SeriesCollector(options.workloads);
   const coin = randomBits(options.seed);
   const looks = options.untilSettled === undefined ? undefined : new Looks(options.untilSettled, options.delta);
@@ -106,10 +107,10 @@ export async function compareKernels(options: CompareOptions): Promise<MetricCom
     progress(`block ${block + 1} of ${options.untilSettled === undefined ? limit : `at most ${limit}`}`);
     const sides = coin() ? (['b', 'a'] as const) : (['a', 'b'] as const);
     for (const side of sides) {
-      const kernel = side === 'a' ? kernelA : kernelB;
-      const target = await makeTarget(guests, kernel, progress, block + 1);
+      const cell = side === 'a' ? cellA : cellB;
+      const target = await makeTarget(guests, cell, progress, block + 1);
       try {
-        const { cameUp, trouble, guest } = await bootTarget(guests, kernel, target, options.directory);
+        const { cameUp, trouble, guest } = await bootTarget(guests, cell, target, options.directory);
         if (block === 0) options.document.run.guests.push(guest);
         if (!cameUp) throw new BrokenError(trouble!.reason);
         const before = options.document.results.length;

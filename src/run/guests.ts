@@ -20,7 +20,7 @@ import { GuestTarget } from './guest-target.js';
 export interface GuestOptions {
   kernel: string[];
   modules?: string;
-  layout?: string;
+  layout?: string[];
   memmap?: string[];
   guestMem?: string;
   guestCpus?: number;
@@ -36,12 +36,20 @@ export interface GuestOptions {
   snapshot: boolean;
 }
 
+/** One kernel on one layout: what a saved state is made for. */
+export interface GuestCell {
+  kernel: GuestKernel;
+  layout: Layout;
+}
+
 export interface Guests {
   qemu: Qemu;
-  layout: Layout;
   cpus: number;
   choice: AccelChoice;
   kernels: GuestKernel[];
+  layouts: Layout[];
+  /** Every kernel on every layout, kernel by kernel. */
+  cells: GuestCell[];
   files: GuestFile[];
   /** Files of --load, as the guest sees them. */
   load: string[];
@@ -52,9 +60,9 @@ type Progress = (text: string) => void;
 
 /** Checks and resolves everything; starts nothing. Throws UsageError for wrong input, BrokenError for missing programs. */
 export async function resolveGuests(options: GuestOptions, progress: Progress): Promise<Guests> {
-  const layout = layoutFrom(options);
+  const layouts = layoutsFrom(options);
   const qemu = findQemu(options.qemu);
-  checkHostMemory(layout);
+  layouts.forEach(checkHostMemory);
   const counted = options.clock === 'icount';
   if (counted && (options.guestCpus ?? 1) !== 1) throw new UsageError('--guest-cpus: instructions are counted on one CPU; leave it out with --clock icount');
   if (options.guestCpus !== undefined && (!Number.isInteger(options.guestCpus) || options.guestCpus < 1 || options.guestCpus > 64)) throw new UsageError(`--guest-cpus ${options.guestCpus}: a whole number from 1 to 64`);
@@ -70,12 +78,20 @@ export async function resolveGuests(options: GuestOptions, progress: Progress): 
   // TCG with several CPUs breaks by itself now and then: a kernel that patches its own code runs into its breakpoint
   // on the other CPU (seen in 3 of 23 boots of 6.12). One is the default there; --guest-cpus asks for more.
   const cpus = options.guestCpus ?? (choice.accel === 'kvm' ? 2 : 1);
-  return { qemu, layout, cpus, choice, kernels, files, load: loads.map(({ to }) => to), options };
+  const cells = kernels.flatMap((kernel) => layouts.map((layout) => ({ kernel, layout })));
+  return { qemu, cpus, choice, kernels, layouts, cells, files, load: loads.map(({ to }) => to), options };
 }
 
-/** A target for one kernel. `boot` tells apart boots that must not share a saved state. */
-export async function makeTarget(guests: Guests, kernel: GuestKernel, progress: Progress, boot?: number): Promise<GuestTarget> {
-  const { qemu, layout, cpus, choice, files, load, options } = guests;
+/** Each layout named once; the free-form options change every one of them. */
+function layoutsFrom(options: GuestOptions): Layout[] {
+  const { layout: names, memmap, guestMem, numa } = options;
+  const free = { ...(memmap === undefined ? {} : { memmap }), ...(guestMem === undefined ? {} : { guestMem }), ...(numa === undefined ? {} : { numa }) };
+  return names === undefined || names.length === 0 ? [layoutFrom(free)] : [...new Set(names)].map((layout) => layoutFrom({ ...free, layout }));
+}
+
+/** A target for one kernel on one layout. `boot` tells apart boots that must not share a saved state. */
+export async function makeTarget(guests: Guests, { kernel, layout }: GuestCell, progress: Progress, boot?: number): Promise<GuestTarget> {
+  const { qemu, cpus, choice, files, load, options } = guests;
   const image = await buildImage(kernel, { files, progress, ...(options.guestSetup === undefined ? {} : { setup: options.guestSetup }) });
   const config = {
     qemu, accel: choice.accel, clock: options.clock, cpus, layout, kernel, initramfs: image.initramfs,
@@ -86,11 +102,11 @@ export async function makeTarget(guests: Guests, kernel: GuestKernel, progress: 
 }
 
 /** What run.json keeps of a guest, besides how its boot went. */
-export function describeGuest(guests: Guests, kernel: GuestKernel): Record<string, unknown> {
-  const { qemu, layout, cpus, choice, options } = guests;
+export function describeGuest(guests: Guests, { kernel, layout }: GuestCell): Record<string, unknown> {
+  const { qemu, cpus, choice, options } = guests;
   return {
     kernel: kernel.release, spec: kernel.spec, layout, accel: choice.accel, accelWhy: choice.why, clock: options.clock, cpus, qemu: qemu.version,
-    hazards: hazardsOf(guests, kernel),
+    hazards: hazardsOf({ kernel, layout }),
     ...(kernel.config === undefined ? {} : { configHash: kconfigHash(parseKconfig(kernel.config)) }),
     image: kernel.imageKind,
     ...(kernel.imageWhy === undefined ? {} : { imageWhy: kernel.imageWhy }),
@@ -98,7 +114,7 @@ export function describeGuest(guests: Guests, kernel: GuestKernel): Record<strin
 }
 
 /** What the layout's memmap= will do on this kernel. */
-export function hazardsOf({ layout }: Guests, kernel: GuestKernel): ReturnType<typeof lintMemmap>['hazards'] {
+export function hazardsOf({ kernel, layout }: GuestCell): ReturnType<typeof lintMemmap>['hazards'] {
   const params = layout.pmem.map(({ start, end }) => `${formatSize(end - start)}!${hex(start)}`);
   return lintMemmap(params, { guestMem: layout.memory, numa: layout.numaNodes, kernelVersion: kernel.release, nokaslr: true }).hazards;
 }
@@ -112,10 +128,10 @@ export interface BootReport {
 }
 
 /** Boots (or finds) the saved guest of a target, keeps its console in the run directory, and judges the boot. */
-export async function bootTarget(guests: Guests, kernel: GuestKernel, target: GuestTarget, directory: RunDirectory): Promise<BootReport> {
-  const guest = describeGuest(guests, kernel);
+export async function bootTarget(guests: Guests, cell: GuestCell, target: GuestTarget, directory: RunDirectory): Promise<BootReport> {
+  const guest = describeGuest(guests, cell);
   if (!guests.options.snapshot) return { guest, cameUp: true };
-  const bootLog = `console-boot-${kernel.release}.log`;
+  const bootLog = `console-boot-${cell.kernel.release}-${cell.layout.name}.log`;
   try {
     const state = await target.prepare();
     const text = fs.readFileSync(state.console, 'utf8');
@@ -137,6 +153,6 @@ export async function bootTarget(guests: Guests, kernel: GuestKernel, target: Gu
 
 /** By cores and by free memory: a running copy keeps some hundreds of megabytes of its own at the worst. */
 export function defaultJobs(guests: Guests, instances: number): number {
-  const byMemory = Math.floor(os.freemem() / Math.min(guests.layout.memory, GiB));
+  const byMemory = Math.floor(os.freemem() / Math.min(Math.max(...guests.layouts.map(({ memory }) => memory)), GiB));
   return Math.max(1, Math.min(os.cpus().length, byMemory, instances));
 }

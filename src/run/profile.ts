@@ -49,7 +49,8 @@ export function saveProfile(name: string, options: GuestOptions, guests: Guests)
   const kept = Object.fromEntries(KEPT.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]]))) as Profile['options'];
   if (kept.kernel) kept.kernel = kept.kernel.map((spec) => (fs.existsSync(spec) ? path.resolve(spec) : spec));
   if (kept.load) kept.load = kept.load.map((one) => path.resolve(one));
-  const { qemu, layout, cpus, choice } = guests;
+  const { qemu, cpus, choice } = guests;
+  const layout = guests.layouts[0]!;
   const profile: Profile = {
     name,
     savedAt: new Date().toISOString(),

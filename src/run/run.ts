@@ -14,6 +14,7 @@ import { loadWorkloads } from './load.js';
 import { LocalTarget } from './local-target.js';
 import { applyProfile, configChanges, readProfile, saveProfile } from './profile.js';
 import { chooseWorkloads, parseParam, plan, type PlannedInstance } from './plan.js';
+import { inParallel } from './pool.js';
 import { totalsOf, type ParamValue } from './result.js';
 import { RUN_SCHEMA, notRun, runAll, type RunDocument, type RunObserver, type WorkItem } from './runner.js';
 import type { Target } from './target.js';
@@ -148,28 +149,31 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
   const guests = await resolveGuests(options, progress);
   if (profile) configChanges(profile, guests).forEach(progress);
   else if (asked.profile !== undefined) progress(`profile ${asked.profile} saved as ${saveProfile(asked.profile, options, guests)}`);
-  const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.kernels.length);
+  const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.cells.length);
   const suspects: Prepared['suspects'] = [];
   const boot = async (directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]> => {
     const ready: { target: Target; instances: PlannedInstance[] }[] = [];
-    for (const kernel of guests.kernels) {
-      for (const { severity, message } of hazardsOf(guests, kernel)) if (severity !== 'info') progress(`${guests.layout.name} on ${kernel.release}: ${severity}: ${message}`);
-      const target = await makeTarget(guests, kernel, progress);
-      const { guest, trouble, cameUp } = await bootTarget(guests, kernel, target, directory);
+    const boots = await inParallel(guests.cells, jobs, async (cell) => {
+      for (const { severity, message } of hazardsOf(cell)) if (severity !== 'info') progress(`${cell.layout.name} on ${cell.kernel.release}: ${severity}: ${message}`);
+      const target = await makeTarget(guests, cell, progress);
+      return { cell, target, report: await bootTarget(guests, cell, target, directory) };
+    });
+    for (const { cell, target, report } of boots) {
+      const { guest, trouble, cameUp } = report;
       document.run.guests.push(guest);
       if (trouble) suspects.push(() => target.discard());
       // The boot itself is a result where it did not go well: the workloads that could not run are not hidden by it.
       // A guest that came up judges its boot itself, where kernel/boot is among the workloads.
       if (trouble && !(cameUp && instances.some(({ workload }) => workload.name === 'kernel/boot'))) {
         const { outcome, reason, ...more } = trouble;
-        const result = { id: 'kernel/boot', workload: 'kernel/boot', params: {}, seed: 0, ...notRun(outcome, reason, kernel.release), ...more };
+        const result = { id: 'kernel/boot', workload: 'kernel/boot', params: {}, seed: 0, ...notRun(outcome, reason, cell.kernel.release), layout: cell.layout.name, ...more };
         document.results.push(result);
         document.totals = totalsOf(document.results);
         directory.event({ type: 'result', result });
       }
       if (cameUp) ready.push({ target, instances });
-      directory.save(document);
     }
+    directory.save(document);
     return ready;
   };
   return { jobs, suspects, boot };

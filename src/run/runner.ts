@@ -7,6 +7,7 @@ import type { Target, TargetResult } from './target.js';
 import type { RunDirectory } from '../store/rundir.js';
 import { messageOf } from '../errors.js';
 import { applyKnownIssues } from './known-issues.js';
+import { inParallel } from './pool.js';
 
 export const RUN_SCHEMA = 'daxrig-run-1';
 
@@ -61,7 +62,6 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
   const before = [...document.results];
   const slots: (RunResult | undefined)[] = items.map(() => undefined);
   const width = String(items.length).length;
-  let next = 0;
 
   const record = (index: number, result: RunResult): void => {
     slots[index] = result;
@@ -72,36 +72,32 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
     observer.finished(index, result);
   };
 
-  const worker = async (): Promise<void> => {
-    while (next < items.length && !signal.aborted) {
-      const index = next++;
-      const { instance, target, seed } = items[index]!;
-      const common = { id: instance.id, workload: instance.workload.name, params: instance.params, seed };
-      directory.event({ type: 'begin', index, id: instance.id, kernel: target.kernel, label: target.label, seed });
-      observer.started(index, instance, target);
-      let result: TargetResult;
-      try {
-        result = await target.run(instance, {
-          seed,
-          folder: directory.folder,
-          file: `${options.prefix ?? ''}${String(index + 1).padStart(width, '0')}-${instance.workload.name.replace('/', '-')}`,
-          onEvent: (event) => {
-            directory.event({ index, ...event });
-            if (event.type === 'step') observer.step(index, event.text);
-          },
-          signal,
-          gdb: options.gdb ?? false,
-          note: observer.note?.bind(observer),
-          ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
-        });
-      } catch (error) {
-        result = notRun('broken', messageOf(error), target.kernel);
-        if (process.env.DAXRIG_DEBUG === '1' && error instanceof Error && error.stack) result.detail = error.stack;
-      }
-      record(index, { ...common, ...applyKnownIssues(common.workload, target.kernel, result) });
+  const work = async ({ instance, target, seed }: WorkItem, index: number): Promise<void> => {
+    const common = { id: instance.id, workload: instance.workload.name, params: instance.params, seed };
+    directory.event({ type: 'begin', index, id: instance.id, kernel: target.kernel, label: target.label, seed });
+    observer.started(index, instance, target);
+    let result: TargetResult;
+    try {
+      result = await target.run(instance, {
+        seed,
+        folder: directory.folder,
+        file: `${options.prefix ?? ''}${String(index + 1).padStart(width, '0')}-${instance.workload.name.replace('/', '-')}`,
+        onEvent: (event) => {
+          directory.event({ index, ...event });
+          if (event.type === 'step') observer.step(index, event.text);
+        },
+        signal,
+        gdb: options.gdb ?? false,
+        note: observer.note?.bind(observer),
+        ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
+      });
+    } catch (error) {
+      result = notRun('broken', messageOf(error), target.kernel);
+      if (process.env.DAXRIG_DEBUG === '1' && error instanceof Error && error.stack) result.detail = error.stack;
     }
+    record(index, { ...common, ...applyKnownIssues(common.workload, target.kernel, result) });
   };
-  await Promise.all(Array.from({ length: Math.min(options.jobs, items.length) }, worker));
+  await inParallel(items, options.jobs, work, () => !signal.aborted);
 }
 
 /** A result for something that never came to run. */

@@ -251,7 +251,7 @@ function withResults(base: StoredRun, run: Fields, list: readonly Fields[], labe
     if (!OUTCOMES.includes(outcome as Outcome)) throw new DamagedRun(`results[${i}].outcome is ${JSON.stringify(outcome) ?? 'missing'}`);
     const environment = environmentOf({
       host,
-      guest: guests.find((guest) => guest.kernel === kernel),
+      guest: guests.find((guest) => guest.kernel === kernel && (!isObject(guest.layout) || textOf(layout) === undefined || guest.layout.name === layout)),
       command,
       version: base.version,
       clock: clock === 'icount' ? 'icount' : 'wall',

@@ -40,7 +40,7 @@ const files = { console: 'c', events: 'e', job: 'j', ram: '/r' };
 describe('QEMU arguments', () => {
   it('count instructions on one CPU without hardware randomness', () => {
     const args = qemuArgs(config('default', { clock: 'icount' }), files, { kind: 'boot', shareRam: true }).join(' ');
-    expect(args).toContain('-icount shift=0,sleep=off -smp 1 -cpu max,-rdrand,-rdseed -rtc base=2026-01-01,clock=vm');
+    expect(args).toContain('-icount shift=0,sleep=off -smp 1 -cpu max,-erms,-fsrm,-rdrand,-rdseed -rtc base=2026-01-01,clock=vm');
   });
   it('share RAM when booting, and map it privately when restoring', () => {
     expect(qemuArgs(config('default'), files, { kind: 'boot', shareRam: true }).join(' ')).toContain('mem-path=/proc/self/fd/3,share=on');

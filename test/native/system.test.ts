@@ -1,13 +1,13 @@
 // Files, file systems, clocks and the rest of the machine on the real addon.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync, statSync, writeFileSync, closeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import {
   ADVICE, FALLOCATE_MODES, INODE_FLAGS, MOUNT_FLAGS, Mapping, addEntropy, blockDevice, changeInodeFlags, clocks, copyFileRange,
-  copyFileRangeAsync, deleteModule, drainSignals, errnoName, fallocate, fallocateAsync, fiemap, finitModule, getInodeFlags, mount,
+  copyFileRangeAsync, copySparseAsync, deleteModule, drainSignals, errnoName, fallocate, fallocateAsync, fiemap, finitModule, getInodeFlags, memoryFile, mount,
   mountAsync, nothing, prctlMceKill, reflink, statx, syncfs, syncfsAsync, umount, umountAsync,
 } from '../../src/native.js';
 import type { UmountFlag } from '../../src/native.js';
@@ -113,6 +113,23 @@ describe('files', () => {
     expect(codeThrown(() => reflink(to.fd, from.fd))).toMatch(/^(nothing|EOPNOTSUPP|EINVAL|EXDEV|ENOTTY)$/);
     syncfs(to.fd);
     await syncfsAsync(to.fd);
+  });
+
+  it('in memory are copied without holes, zero pages and what is to be skipped', async () => {
+    const from = memoryFile('daxrig-test');
+    try {
+      using to = scratchFile(0);
+      ftruncateSync(from, 4000 * PAGE);
+      for (const [page, byte] of [[0, 1], [1, 0], [2, 2], [1000, 3], [1001, 4], [3999, 5]] as const) writeSync(from, Buffer.alloc(PAGE, byte), 0, PAGE, page * PAGE);
+      expect(await copySparseAsync(from, to.fd, { start: 1000 * PAGE, end: 1001 * PAGE })).toBe(4 * PAGE);
+      const copy = readFileSync(`/proc/self/fd/${to.fd}`);
+      expect(copy.length).toBe(4000 * PAGE);
+      expect([0, 1, 2, 3, 1000, 1001, 3999].map((page) => copy[page * PAGE + 17])).toEqual([1, 0, 2, 0, 0, 4, 5]);
+      expect(fstatSync(to.fd).blocks * 512).toBeLessThan(64 * PAGE);
+    } finally {
+      closeSync(from);
+    }
+    expect(() => memoryFile('a\0b')).toThrow();
   });
 
   it('are no block devices', () => {
