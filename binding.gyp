@@ -20,6 +20,7 @@
         "native/race.cc",
         "native/region.cc",
         "native/system.cc",
+        "native/trace.cc",
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # SWALLOW: errors that a worker thread cannot throw any more because it is being terminated must not end the process.

@@ -189,6 +189,43 @@ Job errnoNameCall(Args& args) {
 /** Past all of the machinery above: what it measures is the way into native code and back. */
 napi_value nothing(napi_env, napi_callback_info) { return nullptr; }
 
+// traceStart(instance, event, addressAt)
+Job traceStartCall(Args& args) {
+  const std::string folder = args.text(0, "instance");
+  const auto event = static_cast<std::uint16_t>(args.integer(1, "event", 1, 0xffff));
+  const auto addressAt = static_cast<std::size_t>(args.integer(2, "addressAt", 8, 64));
+  Instance& instance = args.instance();
+  return job([=, &instance] {
+    if (instance.trace) throw SystemFailure{EBUSY, "traceStart"};
+    instance.trace = std::make_shared<TraceCollector>(folder, event, addressAt);
+  });
+}
+
+// traceFinish()
+Job traceFinishCall(Args& args) {
+  Instance& instance = args.instance();
+  return job(
+      [&instance] {
+        if (!instance.trace) throw SystemFailure{EINVAL, "traceFinish"};
+        const auto collector = std::move(instance.trace);
+        return collector->finish();
+      },
+      [](Napi::Env env, const FunctionHits& hits) {
+        Napi::Array functions = Napi::Array::New(env, hits.byAddress.size());
+        std::uint32_t at = 0;
+        for (const auto& [address, count] : hits.byAddress) {
+          Napi::Object entry = Napi::Object::New(env);
+          entry.Set("address", wordValue(env, address));
+          entry.Set("hits", numberValue(env, count));
+          functions.Set(at++, entry);
+        }
+        Napi::Object value = Napi::Object::New(env);
+        value.Set("functions", functions);
+        value.Set("missed", numberValue(env, hits.missed));
+        return value;
+      });
+}
+
 }  // namespace
 
 void exportSystem(const Exports& exports) {
@@ -205,6 +242,8 @@ void exportSystem(const Exports& exports) {
   onlyNow<clocksCall>(exports, "clocks");
   onlyNow<drainSignalsCall>(exports, "drainSignals");
   onlyNow<errnoNameCall>(exports, "errnoName");
+  onlyNow<traceStartCall>(exports, "traceStart");
+  onlyNow<traceFinishCall>(exports, "traceFinish");
   const Napi::Env env = exports.now.Env();
   napi_value function = nullptr;
   napi_create_function(env, "nothing", NAPI_AUTO_LENGTH, nothing, nullptr, &function);

@@ -23,6 +23,7 @@
 #include "errors.h"
 #include "pattern.h"
 #include "region.h"
+#include "trace.h"
 
 namespace daxrig {
 
@@ -32,6 +33,9 @@ class Instance {
   double add(std::shared_ptr<Region> region);
   std::shared_ptr<Region> find(double handle) const;
   void remove(double handle);
+
+  /** The functions that are being collected, if any; one collection at a time. */
+  std::shared_ptr<TraceCollector> trace;
 
  private:
   std::map<std::uint64_t, std::shared_ptr<Region>> regions_;

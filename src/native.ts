@@ -83,6 +83,8 @@ export interface NativeAddon extends NativeCalls {
   clocks(): Clocks;
   drainSignals(): { signals: OptionalSignal[]; lost: number };
   errnoName(errno: number): string | undefined;
+  traceStart(instance: string, event: number, addressAt: number): void;
+  traceFinish(): FunctionHits;
   nothing(): void;
 }
 
@@ -1420,6 +1422,27 @@ export function drainSignals(): { signals: OptionalSignal[]; lost: number } {
 /** "EFAULT" of 14; undefined for numbers without a name. */
 export function errnoName(errno: number): string | undefined {
   return addon().errnoName(whole('errno', errno, 0, 0x7fffffff));
+}
+
+/** What the function tracer saw between traceStart and traceFinish. */
+export interface FunctionHits {
+  functions: { address: bigint; hits: number }[];
+  /** Times the kernel had dropped events, because its buffer was full. */
+  missed: number;
+}
+
+/**
+ * Begins to empty the ring buffers of a tracing instance (its folder in tracefs) on a thread. `event` and `addressAt`: number
+ * of the function event and the place of its ip, from events/ftrace/function/format. One at a time: SystemError EBUSY.
+ */
+export function traceStart(instance: string, event: number, addressAt: number): void {
+  const args = [text('instance', instance), whole('event', event, 1, 0xffff), whole('addressAt', addressAt, 8, 64)] as const;
+  attempt(() => addon().traceStart(...args), instance);
+}
+
+/** Reads what is left, tracing being off, and gives the counts. SystemError EINVAL when none was begun. */
+export function traceFinish(): FunctionHits {
+  return attempt(() => addon().traceFinish());
 }
 
 /** A native call that does nothing: what every call costs at least. */

@@ -3,12 +3,12 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UsageError, codeOf } from '../errors.js';
+import { coverageText } from '../report/coverage.js';
 import { FORMATS, parseFormat, type FormatRequest } from '../report/index.js';
 import { TerminalObserver, summary } from '../report/terminal.js';
 import { exitCodeOf } from '../run/result.js';
 import { run, type RunOptions } from '../run/run.js';
 import { defined, guestOptions, readGuestOptions, readSeed, untilSignal, wholeNumber } from './guest-options.js';
-import { notYet } from './planned.js';
 
 const builder = (yargs: Argv) =>
   guestOptions(yargs)
@@ -21,7 +21,7 @@ const builder = (yargs: Argv) =>
     .conflicts('seeds', 'seed')
     .option('profile', { type: 'string', describe: 'run the set-up saved under this name, or save this one: kernel, configuration, layout, command line' })
     .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })
-    .option('coverage', { type: 'boolean', default: false, describe: 'kernel functions reached (not available yet)' })
+    .option('coverage', { type: 'boolean', default: false, describe: 'list the kernel\'s DAX functions that ran, by the function tracer' })
     .option('repeat', { type: 'number', default: 1, describe: 'times each instance is run' })
     .option('jobs', { type: 'number', describe: 'guests side by side (default: by cores and free memory)' })
     .option('timeout', { type: 'number', describe: 'seconds that one workload may take' })
@@ -39,7 +39,6 @@ const builder = (yargs: Argv) =>
 type RunArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
 
 async function handler(args: RunArguments): Promise<void> {
-  if (args.coverage) notYet('--coverage');
   const formats = args.format.map(parseFormat);
   const toStdout = formats.filter(({ format, file }) => file === undefined && format !== 'text');
   if (args.json && toStdout.length > 0) throw new UsageError(`--json and --format ${toStdout[0]!.format} both want stdout; give the report a file: --format ${toStdout[0]!.format}=FILE`);
@@ -65,6 +64,7 @@ async function handler(args: RunArguments): Promise<void> {
     else fs.writeFileSync(file, text);
   }
   if (args.json) process.stdout.write(`${JSON.stringify(document, null, 1)}\n`);
+  if (document.coverage) human.write(`\n${coverageText(document.coverage)}\n`);
   human.write(`${summary(document, (Date.now() - started) / 1000)}\n`);
   const code = exitCodeOf(document.totals, args.bisect);
   // What a Ctrl-C left undone is lost, whatever the rest came to.
@@ -102,10 +102,10 @@ function readOptions(args: RunArguments): RunOptions {
   wholeNumber('jobs', args.jobs, 1);
   if (args.timeout !== undefined && !(args.timeout > 0)) throw new UsageError('--timeout: a number of seconds above 0');
   const seeds = args.seeds === undefined ? [readSeed(args.seed ?? '1')] : readSeeds(args.seeds);
-  const { names, target, device, destroyData, repeat, param, snapshot, gdb } = args;
+  const { names, target, device, destroyData, repeat, param, snapshot, gdb, coverage } = args;
   if (gdb && !snapshot) throw new UsageError('--gdb stops a restored copy; leave --no-snapshot out');
   const { jobs, timeout, out, profile } = args;
-  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seeds, gdb, ...defined({ jobs, timeout, out, profile }), given: givenOptions() };
+  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seeds, gdb, coverage, ...defined({ jobs, timeout, out, profile }), given: givenOptions() };
 }
 
 export const command: CommandModule<object, RunArguments> = {

@@ -8,6 +8,8 @@ import * as native from '../native.js';
 import { executeInstance, type InstanceJob } from '../run/execute.js';
 import { loadWorkloads } from '../run/load.js';
 import type { InstanceResult } from '../run/result.js';
+import { availableFunctions, prepareCoverage } from '../measure/coverage.js';
+import { COVERAGE_WORD } from './qemu.js';
 import type { GuestFacts } from './state.js';
 
 /** What the host puts into the job block. */
@@ -31,7 +33,9 @@ function say(message: object): void {
 
 function facts(): GuestFacts {
   const read = (file: string): string => fs.readFileSync(file, 'utf8').trim();
-  return { release: os.release(), cmdline: read('/proc/cmdline'), iomem: fs.readFileSync('/proc/iomem', 'utf8'), node: process.version, uptime: Number(read('/proc/uptime').split(' ')[0]) };
+  const cmdline = read('/proc/cmdline');
+  const coverable = cmdline.split(' ').includes(COVERAGE_WORD) && prepareCoverage() === undefined ? availableFunctions() : undefined;
+  return { release: os.release(), cmdline, ...(coverable ? { coverable } : {}), iomem: fs.readFileSync('/proc/iomem', 'utf8'), node: process.version, uptime: Number(read('/proc/uptime').split(' ')[0]) };
 }
 
 /** The job, if QEMU was started with one. The first page tells; the rest is read only when there is more. */

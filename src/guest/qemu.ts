@@ -52,6 +52,8 @@ export interface GuestConfig {
   initramfs: string;
   /** More words for the kernel command line. */
   append?: string;
+  /** The agent prepares the collection of kernel coverage before the guest is saved. */
+  coverage?: boolean;
   /** Tells apart boots of one configuration that are to be measured as boots of their own. */
   boot?: number;
 }
@@ -73,8 +75,11 @@ export type GuestStart =
 export const JOB_BYTES = 64 * 1024;
 export const JOB_NAME = 'opt/daxrig/job';
 
+/** On the guest's kernel command line: asks the agent to prepare the collection of coverage. */
+export const COVERAGE_WORD = 'daxrig.coverage';
+
 /** Words on the guest's kernel command line, each with its reason. */
-export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append'>): string {
+export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append' | 'coverage'>): string {
   return [
     'console=ttyS0,115200',
     'earlyprintk=serial,ttyS0,115200', // a crash before the console driver must be seen
@@ -87,6 +92,7 @@ export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append'>
     'printk.time=1',
     'retain_initrd', // its memory stays reserved once unpacked, so that a saved state can drop its content
     ...memmapParams(config.layout),
+    ...(config.coverage ? [COVERAGE_WORD] : []),
     ...(config.append ? [config.append] : []),
   ].join(' ');
 }

@@ -8,6 +8,7 @@ import { BrokenError, DaxrigError, messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { GiB, hex, parseSize, roundDown, roundUp } from '../units.js';
 import { cacheRoot, cached, diskUsage, digestOf, evict } from './cache.js';
+import type { FunctionsByModule } from '../measure/coverage.js';
 import type { GuestImage } from './image.js';
 import { expectedPmem, ramRanges } from './layout.js';
 import { checkHostMemory, machineKey, ramFiles, type GuestConfig, type GuestFiles } from './qemu.js';
@@ -23,6 +24,8 @@ export interface GuestFacts {
   /** Seconds since the kernel's start. */
   uptime: number;
   modulesFailed?: string[];
+  /** Functions whose coverage this guest can collect, where that was asked for. */
+  coverable?: FunctionsByModule;
 }
 
 export interface SavedState {

@@ -11,6 +11,7 @@ import { SystemError, codeOf, messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
 import { isComplaint, parseKernelLog, type FindingKind } from '../kernel/klog.js';
+import { CoverageCollector } from '../measure/coverage.js';
 import { unmetNeed } from './needs.js';
 import { KmsgCursor } from './kmsg.js';
 import type { InstanceEvent, InstanceResult, Metric, Params } from './result.js';
@@ -31,6 +32,8 @@ export interface InstanceJob {
   load: string[];
   /** Kernel options that are set, where the kernel's configuration is known to the host. */
   kconfig?: string[];
+  /** Collect which kernel functions run. */
+  coverage?: boolean;
 }
 
 type Emit = (event: InstanceEvent) => void;
@@ -49,6 +52,7 @@ export async function executeInstance(job: InstanceJob, workload: Workload, emit
   if (unmet !== undefined) return { ...result, outcome: 'skip', reason: unmet };
 
   using log = new KmsgCursor();
+  const coverage = job.coverage ? new CoverageCollector() : undefined;
   try {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-'));
     undo.push(() => fs.rmSync(folder, { recursive: true, force: true }));
@@ -71,6 +75,7 @@ export async function executeInstance(job: InstanceJob, workload: Workload, emit
       else verdict = { ...verdict, detail: `${verdict.detail ?? ''}\ntaking down: ${messageOf(error)}`.trim() };
     }
   }
+  if (coverage) result.coverage = coverage.finish();
   return finish(result, verdict, workload, log, journal);
 }
 

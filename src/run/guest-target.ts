@@ -148,6 +148,7 @@ export class GuestTarget implements Target {
       clock: config.clock,
       target: { kind: 'namespace' },
       load,
+      ...(config.coverage ? { coverage: true } : {}),
       ...(kconfig ? { kconfig: kconfig.filter((option) => asked.includes(option)) } : {}),
       // Under icount all randomness follows from the seed; by wall clock every copy is its own.
       entropy: counted ? crypto.createHash('sha256').update(`daxrig seed ${seed}`).digest('hex') : crypto.randomBytes(32).toString('hex'),

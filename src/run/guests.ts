@@ -12,6 +12,7 @@ import { BootError } from '../guest/state.js';
 import { kconfigHash, parseKconfig } from '../kernel/kconfig.js';
 import { isComplaint, parseKernelLog } from '../kernel/klog.js';
 import { lintMemmap } from '../kernel/memmap.js';
+import type { FunctionsByModule } from '../measure/coverage.js';
 import type { RunDirectory } from '../store/rundir.js';
 import { GiB, formatSize, hex } from '../units.js';
 import { GuestTarget } from './guest-target.js';
@@ -34,6 +35,8 @@ export interface GuestOptions {
   qemu?: string;
   load: string[];
   snapshot: boolean;
+  /** Collect which kernel functions the workloads reach. */
+  coverage?: boolean;
 }
 
 /** One kernel on one layout: what a saved state is made for. */
@@ -96,6 +99,7 @@ export async function makeTarget(guests: Guests, { kernel, layout }: GuestCell, 
   const config = {
     qemu, accel: choice.accel, clock: options.clock, cpus, layout, kernel, initramfs: image.initramfs,
     ...(options.append === undefined ? {} : { append: options.append }),
+    ...(options.coverage ? { coverage: true } : {}),
     ...(boot === undefined ? {} : { boot }),
   };
   return new GuestTarget({ config, image, accelWhy: choice.why, load, snapshot: options.snapshot, progress });
@@ -125,6 +129,7 @@ export interface BootReport {
   /** The boot itself as a result, where it did not go well. */
   trouble?: { outcome: 'fail' | 'broken'; reason: string; detail?: string };
   cameUp: boolean;
+  coverable?: FunctionsByModule;
 }
 
 /** Boots (or finds) the saved guest of a target, keeps its console in the run directory, and judges the boot. */
@@ -139,9 +144,12 @@ export async function bootTarget(guests: Guests, cell: GuestCell, target: GuestT
     const { findings, stalls, e820, nodes, pmem } = parseKernelLog(text);
     const boot = { fresh: state.fresh, seconds: state.bootSeconds, findings, stalls, e820, nodes, pmem };
     const complaint = findings.find((finding) => isComplaint(finding));
+    // Some thousand names, which the run's coverage has in full: not once more for each guest.
+    const { coverable, ...facts } = state.facts;
     return {
-      guest: { ...guest, console: bootLog, facts: state.facts, boot },
+      guest: { ...guest, console: bootLog, facts, boot },
       cameUp: true,
+      ...(coverable ? { coverable } : {}),
       ...(complaint ? { trouble: { outcome: 'fail' as const, reason: `${complaint.title} (while booting; the guest came up)`, detail: complaint.excerpt } } : {}),
     };
   } catch (error) {

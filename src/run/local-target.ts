@@ -5,6 +5,7 @@ import os from 'node:os';
 import readline from 'node:readline';
 import type { Readable } from 'node:stream';
 import { isComplaint, parseKernelLog } from '../kernel/klog.js';
+import { removeCoverage } from '../measure/coverage.js';
 import { programFile } from '../paths.js';
 import { notNow, type InstanceJob } from './execute.js';
 import { KmsgCursor } from './kmsg.js';
@@ -18,6 +19,8 @@ export interface LocalTargetOptions {
   /** The path of --device to work on; undefined: workloads that need a DAX place are skipped. */
   device: string | undefined;
   load: string[];
+  /** Collect which kernel functions the workloads reach. */
+  coverage: boolean;
 }
 
 export class LocalTarget implements Target {
@@ -33,11 +36,12 @@ export class LocalTarget implements Target {
   async run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult> {
     const started = Date.now();
     const result = await this.#child(instance, options);
+    if (this.#options.coverage) removeCoverage(); // the child may have died without
     return { ...result, kernel: this.kernel, seconds: (Date.now() - started) / 1000, clock: 'wall' };
   }
 
   async #child(instance: PlannedInstance, options: InstanceOptions): Promise<InstanceResult> {
-    const { device, load } = this.#options;
+    const { device, load, coverage } = this.#options;
     const job: InstanceJob = {
       id: instance.id,
       workload: instance.workload.name,
@@ -46,6 +50,7 @@ export class LocalTarget implements Target {
       clock: 'wall',
       target: { kind: 'path', path: device ?? '' },
       load,
+      ...(coverage ? { coverage } : {}),
     };
     // Kept by the parent too: a child that dies can no longer say what the kernel said.
     using log = openLog();

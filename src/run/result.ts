@@ -1,5 +1,6 @@
 // What a run says: outcomes, results and events, as run.json, events.ndjson and --json carry them.
 import type { Finding } from '../kernel/klog.js';
+import type { Reached } from '../measure/coverage.js';
 
 /** See the contract: fail is the kernel's doing, broken the harness's, lost a guest or child that vanished unexplained. */
 export type Outcome = 'pass' | 'fail' | 'xfail' | 'skip' | 'broken' | 'lost';
@@ -32,6 +33,8 @@ export interface InstanceResult {
   log: string[];
   /** Stack or further text for people, when something failed. */
   detail?: string;
+  /** Kernel functions that ran, where --coverage asked for them. */
+  coverage?: Reached;
 }
 
 /** One line of `results` in run --json. */

@@ -5,7 +5,9 @@ import path from 'node:path';
 import { identifyDevice, type LocalDevice } from '../device/local.js';
 import { devdaxGeometry } from '../device/provision.js';
 import { UsageError } from '../errors.js';
+import type { FunctionsByModule } from '../measure/coverage.js';
 import { programRoot } from '../paths.js';
+import { joinCoverage } from '../report/coverage.js';
 import { machineFacts } from '../store/environment.js';
 import { RunDirectory } from '../store/rundir.js';
 import { formatSize } from '../units.js';
@@ -80,6 +82,7 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
     }
     if (signal.aborted) document.run.interrupted = true;
     document.totals = totalsOf(document.results);
+    if (options.coverage) document.coverage = joinCoverage(document.results, prepared.coverable());
     document.run.endedAt = new Date().toISOString();
     directory.save(document);
     return document;
@@ -114,6 +117,8 @@ interface Prepared {
   jobs: number;
   /** Saved guests whose boot was not clean: forgotten after the run. */
   suspects: (() => Promise<void>)[];
+  /** Functions whose coverage can be collected, by kernel: known once the guests are up. */
+  coverable(): Map<string, FunctionsByModule[]>;
   /** Brings the targets up; a target that does not come up leaves its result in the document. */
   boot(directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]>;
 }
@@ -130,11 +135,11 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
   for (const name of options.destroyData)
     if (!devices.some(({ device }) => fs.existsSync(name) && fs.realpathSync(name) === device.path)) throw new UsageError(`--destroy-data ${name}: is not named by --device`);
   const targets = (devices.length > 0 ? devices : [undefined]).map((entry) => ({
-    target: new LocalTarget({ device: entry?.device.path, load: options.load }),
+    target: new LocalTarget({ device: entry?.device.path, load: options.load, coverage: options.coverage ?? false }),
     instances: plan(chosen, only, entry ? factsOf(entry.device) : {}),
   }));
   // One after another: instances share the machine's kernel log and the device.
-  return { jobs: 1, suspects: [], boot: () => Promise.resolve(targets) };
+  return { jobs: 1, suspects: [], coverable: () => new Map(), boot: () => Promise.resolve(targets) };
 }
 
 /** Parameters that a device of the user's has already decided. */
@@ -151,6 +156,7 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
   else if (asked.profile !== undefined) progress(`profile ${asked.profile} saved as ${saveProfile(asked.profile, options, guests)}`);
   const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.cells.length);
   const suspects: Prepared['suspects'] = [];
+  const coverable = new Map<string, FunctionsByModule[]>();
   const boot = async (directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]> => {
     const ready: { target: Target; instances: PlannedInstance[] }[] = [];
     const boots = await inParallel(guests.cells, jobs, async (cell) => {
@@ -161,6 +167,7 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
     for (const { cell, target, report } of boots) {
       const { guest, trouble, cameUp } = report;
       document.run.guests.push(guest);
+      if (report.coverable) coverable.set(cell.kernel.release, [...(coverable.get(cell.kernel.release) ?? []), report.coverable]);
       if (trouble) suspects.push(() => target.discard());
       // The boot itself is a result where it did not go well: the workloads that could not run are not hidden by it.
       // A guest that came up judges its boot itself, where kernel/boot is among the workloads.
@@ -176,5 +183,5 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
     directory.save(document);
     return ready;
   };
-  return { jobs, suspects, boot };
+  return { jobs, suspects, coverable: () => coverable, boot };
 }

@@ -6,6 +6,7 @@ import type { PlannedInstance } from './plan.js';
 import type { Target, TargetResult } from './target.js';
 import type { RunDirectory } from '../store/rundir.js';
 import { messageOf } from '../errors.js';
+import type { KernelCoverage } from '../report/coverage.js';
 import { applyKnownIssues } from './known-issues.js';
 import { inParallel } from './pool.js';
 
@@ -41,6 +42,8 @@ export interface RunDocument {
   };
   results: RunResult[];
   totals: Totals;
+  /** What --coverage found, per kernel. */
+  coverage?: KernelCoverage[];
 }
 
 export interface RunnerOptions {
