@@ -69,12 +69,20 @@ export async function probeKvm(qemu: Qemu): Promise<string | undefined> {
 async function kvmWorks(qemu: Qemu): Promise<string | undefined> {
   const key = digestOf(os.hostname(), os.release(), os.cpus()[0]?.model ?? '', qemu.path, qemu.version, String(fs.statSync('/dev/kvm', { throwIfNoEntry: false })?.ctimeMs ?? 'none'));
   const file = path.join(cacheRoot(), 'accel', `${key}.json`);
-  if (fs.existsSync(file)) return (JSON.parse(fs.readFileSync(file, 'utf8')) as { why?: string }).why;
+  try {
+    return (JSON.parse(fs.readFileSync(file, 'utf8')) as { why?: string }).why;
+  } catch {
+    // Not asked yet, or damaged: probing again costs two seconds at most.
+  }
   const why = await probeKvm(qemu);
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  const fresh = `${file}.${process.pid}`;
-  fs.writeFileSync(fresh, JSON.stringify(why === undefined ? {} : { why }));
-  fs.renameSync(fresh, file);
+  try {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    const fresh = `${file}.${process.pid}`;
+    fs.writeFileSync(fresh, JSON.stringify(why === undefined ? {} : { why }));
+    fs.renameSync(fresh, file);
+  } catch {
+    // A cache that cannot be written costs the next run the probe; whoever needs to write there will say so.
+  }
   return why;
 }
 

@@ -20,6 +20,26 @@ export function digestOf(...parts: (string | Uint8Array)[]): string {
   return hash.digest('hex').slice(0, 20);
 }
 
+/** Makes a folder of the cache, with those above it. Throws BrokenError that says which cache and what to do. */
+export function makeCacheFolder(folder: string): void {
+  try {
+    fs.mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw cacheError(error, folder);
+  }
+}
+
+/** Why nothing can be made in the nearest folder that exists: Node's mkdir says ENOENT of read-only file systems. */
+function unwritable(folder: string): string | undefined {
+  while (!fs.existsSync(folder)) folder = path.dirname(folder);
+  try {
+    fs.accessSync(folder, fs.constants.W_OK);
+    return undefined;
+  } catch (error) {
+    return codeOf(error);
+  }
+}
+
 /** Turns an error of the file system into one line that says which cache and what to do. */
 export function cacheError(error: unknown, folder: string): Error {
   const why: Record<string, string> = {
@@ -30,7 +50,7 @@ export function cacheError(error: unknown, folder: string): Error {
     ENOTDIR: 'is not a folder',
     EEXIST: 'is not a folder',
   };
-  const code = codeOf(error);
+  const code = codeOf(error) === 'ENOENT' ? unwritable(folder) : codeOf(error);
   if (code === undefined || why[code] === undefined) return error instanceof Error ? error : new Error(messageOf(error));
   return new BrokenError(`cache ${folder} ${why[code]}; free or change it, or set DAXRIG_CACHE to another folder`, { cause: error });
 }

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { BrokenError, UsageError, codeOf, messageOf } from '../errors.js';
-import { cacheRoot, cached, digestOf } from './cache.js';
+import { cacheRoot, cached, makeCacheFolder, digestOf } from './cache.js';
 
 const run = promisify(execFile);
 
@@ -106,8 +106,7 @@ function aptFor(suite: string): Promise<Apt> {
 
 async function prepareApt(suite: string): Promise<Apt> {
   const folder = path.join(cacheRoot(), 'apt', suite);
-  fs.mkdirSync(path.join(folder, 'state/lists/partial'), { recursive: true });
-  fs.mkdirSync(path.join(folder, 'cache/archives/partial'), { recursive: true });
+  for (const part of ['state/lists/partial', 'cache/archives/partial']) makeCacheFolder(path.join(folder, part));
   const list = path.join(folder, 'sources.list');
   const set = (name: string, value: string): string[] => ['-o', `${name}=${value}`];
   const options = [

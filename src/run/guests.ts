@@ -14,7 +14,7 @@ import { isComplaint, parseKernelLog } from '../kernel/klog.js';
 import { lintMemmap } from '../kernel/memmap.js';
 import type { FunctionsByModule } from '../measure/coverage.js';
 import type { RunDirectory } from '../store/rundir.js';
-import { GiB, formatSize, hex } from '../units.js';
+import { GiB, MiB, formatSize, hex } from '../units.js';
 import { GuestTarget } from './guest-target.js';
 
 /** What commands that start guests have in common. */
@@ -66,6 +66,7 @@ export async function resolveGuests(options: GuestOptions, progress: Progress): 
   const layouts = layoutsFrom(options);
   const qemu = findQemu(options.qemu);
   layouts.forEach(checkHostMemory);
+  checkJobs(options.jobs);
   const counted = options.clock === 'icount';
   if (counted && (options.guestCpus ?? 1) !== 1) throw new UsageError('--guest-cpus: instructions are counted on one CPU; leave it out with --clock icount');
   if (options.guestCpus !== undefined && (!Number.isInteger(options.guestCpus) || options.guestCpus < 1 || options.guestCpus > 64)) throw new UsageError(`--guest-cpus ${options.guestCpus}: a whole number from 1 to 64`);
@@ -83,6 +84,15 @@ export async function resolveGuests(options: GuestOptions, progress: Progress): 
   const cpus = options.guestCpus ?? (choice.accel === 'kvm' ? 2 : 1);
   const cells = kernels.flatMap((kernel) => layouts.map((layout) => ({ kernel, layout })));
   return { qemu, cpus, choice, kernels, layouts, cells, files, load: loads.map(({ to }) => to), options };
+}
+
+/** Bytes that a running copy keeps of its own, at the least. */
+const COPY_MEMORY = 128 * MiB;
+
+/** Refuses more guests side by side than free memory holds: they would be killed one after another, for no fault of the kernel's. */
+function checkJobs(jobs: number | undefined): void {
+  const most = Math.max(1, Math.floor(os.freemem() / COPY_MEMORY));
+  if (jobs !== undefined && jobs > most) throw new UsageError(`--jobs ${jobs}: this machine's free memory, ${Math.floor(os.freemem() / MiB)}M, holds ${most} guests at most; name fewer`);
 }
 
 /** Each layout named once; the free-form options change every one of them. */

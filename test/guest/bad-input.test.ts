@@ -64,6 +64,7 @@ it.each([
   ['a qemu that does not exist', ['run', '--qemu', '/nowhere/qemu'], /--qemu \/nowhere\/qemu: cannot be run/],
   ['a seed that is none', ['run', '--seed', 'x'], /--seed x/],
   ['jobs that are none', ['run', '--jobs', '0'], /--jobs/],
+  ['more jobs than memory', ['run', '--jobs', '1000000'], /free memory, .* holds \d+ guests at most/],
   ['icount with several CPUs', ['run', '--clock', 'icount', '--guest-cpus', '2'], /one CPU/],
   ['an unknown parameter', ['run', '--param', 'colour=red'], /none of the chosen workloads has a parameter colour/],
   ['an unknown parameter value', ['run', '--param', 'fs=btrfs'], /known values are ext4, xfs/],
