@@ -110,6 +110,19 @@ export class Session {
     return this.#child.pid;
   }
 
+  /**
+   * Milliseconds that the guest wanted to run and the host was busy with other things: the longest wait of QEMU's threads
+   * for a CPU (/proc/PID/task/TID/schedstat, second field). Deadlines are moved by it: a crowded host is no hang.
+   */
+  starved(): number {
+    const folder = `/proc/${this.#child.pid}/task`;
+    try {
+      return Math.max(...fs.readdirSync(folder).map((thread) => Number(fs.readFileSync(`${folder}/${thread}/schedstat`, 'utf8').split(' ')[1]) / 1e6));
+    } catch {
+      return 0; // it has ended, or this kernel does not count (CONFIG_SCHED_INFO)
+    }
+  }
+
   /** The next event, or that none came within `ms`, or the end of the guest after its last event. */
   async next(ms: number): Promise<Received> {
     const deadline = Date.now() + ms;

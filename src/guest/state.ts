@@ -79,9 +79,11 @@ export async function waitReady(session: Session, config: GuestConfig): Promise<
     throw new BootError(`guest ${config.kernel.release}: ${complaint ? `${complaint.title} (${why})` : `${why}; console ends: ${last || '(nothing printed)'}`}`, console, complaint?.title);
   };
   for (const { reached, seconds, waitingFor } of STAGES) {
-    const deadline = Date.now() + seconds * 1000;
+    const started = Date.now() - session.starved();
     for (;;) {
-      const received = await session.next(Math.max(0, deadline - Date.now()));
+      const left = (): number => started + session.starved() + seconds * 1000 - Date.now();
+      const received = await session.next(Math.max(0, left()));
+      if (received.kind === 'timeout' && left() > 0) continue;
       if (received.kind === 'timeout') return fail(`no sign of ${waitingFor} within ${seconds} s${session.console() === '' ? '; the kernel printed nothing' : ''}`);
       if (received.kind === 'end') {
         const { end } = received;

@@ -171,11 +171,13 @@ async function running(starting: Promise<Session>): Promise<Session> {
 
 /** Follows a running copy to the instance's result, or to its end. */
 async function listen(session: Session, instance: PlannedInstance, options: InstanceOptions, limit: number): Promise<InstanceResult> {
-  const deadline = Date.now() + limit * 1000;
+  const started = Date.now() - session.starved();
+  const left = (): number => started + session.starved() + limit * 1000 - Date.now();
   let step = 'before the workload started';
   for (;;) {
-    const received = await session.next(Math.max(0, Math.min(deadline - Date.now(), 1 << 30)));
+    const received = await session.next(Math.max(0, Math.min(left(), 1 << 30)));
     if (options.signal.aborted) return empty('lost', 'interrupted');
+    if (received.kind === 'timeout' && left() > 0) continue;
     if (received.kind === 'timeout') return hung(session, instance, `no result within ${limit} s; last step: ${step}`);
     if (received.kind === 'end') return vanished(session, received.end, step, instance);
     const { message } = received;

@@ -71,7 +71,7 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
     document.results = [...before, ...slots.filter((slot): slot is RunResult => slot !== undefined)];
     document.totals = totalsOf(document.results);
     directory.event({ type: 'result', index, result });
-    directory.save(document);
+    directory.saveSoon(document);
     observer.finished(index, result);
   };
 
@@ -101,6 +101,7 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
     record(index, { ...common, ...applyKnownIssues(common.workload, target.kernel, result) });
   };
   await inParallel(items, options.jobs, work, () => !signal.aborted);
+  directory.save(document);
 }
 
 /** A result for something that never came to run. */

@@ -18,6 +18,10 @@ export class RunDirectory {
   readonly #events: number;
   /** Folders made for it, outermost first. */
   readonly #made: string[];
+  #later: NodeJS.Timeout | undefined;
+  #savedAt = 0;
+  /** Milliseconds that the last save took. */
+  #saveCost = 0;
 
   private constructor(folder: string, id: string, made: string[]) {
     this.folder = folder;
@@ -50,11 +54,27 @@ export class RunDirectory {
     fs.writeSync(this.#events, `${JSON.stringify({ at: new Date().toISOString(), ...event })}\n`);
   }
 
+  /**
+   * The same as save() for a document that grows by a result at a time, at a twentieth of the time at most: with a
+   * thousand results, writing all of them each time would cost more than the guests. events.ndjson has each at once.
+   */
+  saveSoon(document: object): void {
+    if (this.#later) return;
+    const wait = this.#savedAt + 20 * this.#saveCost - performance.now();
+    if (wait <= 0) return this.save(document);
+    this.#later = setTimeout(() => this.save(document), wait).unref();
+  }
+
   /** Replaces run.json as a whole: a reader never meets half of one. */
   save(document: object): void {
+    clearTimeout(this.#later);
+    this.#later = undefined;
+    const begun = performance.now();
     const fresh = this.path('run.json.new');
     fs.writeFileSync(fresh, `${JSON.stringify(document, null, 1)}\n`);
     fs.renameSync(fresh, this.path('run.json'));
+    this.#savedAt = performance.now();
+    this.#saveCost = this.#savedAt - begun;
   }
 
   /** Takes it back, when nothing came of the run: what was made for it goes. */
@@ -65,6 +85,7 @@ export class RunDirectory {
   }
 
   close(): void {
+    clearTimeout(this.#later);
     fs.closeSync(this.#events);
   }
 }
