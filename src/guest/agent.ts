@@ -6,8 +6,10 @@ import os from 'node:os';
 import { messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { executeInstance, type InstanceJob } from '../run/execute.js';
-import { loadWorkloads } from '../run/load.js';
+import { loadWorkloads, type ImportUrl } from '../run/load.js';
+import { parseKernelLog } from '../kernel/klog.js';
 import type { InstanceResult } from '../run/result.js';
+import type { Workload } from '../workload/types.js';
 import { availableFunctions, prepareCoverage } from '../measure/coverage.js';
 import { COVERAGE_WORD } from './qemu.js';
 import type { GuestFacts } from './state.js';
@@ -24,7 +26,7 @@ const JOB = '/sys/firmware/qemu_fw_cfg/by_name/opt/daxrig/job/raw';
 const FIRST = 4096;
 const POLL_MS = 5;
 
-const port = fs.openSync('/dev/ttyS1', 'w');
+let port: number;
 
 function say(message: object): void {
   const bytes = Buffer.from(`${JSON.stringify(message, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value))}\n`);
@@ -57,10 +59,22 @@ function readJob(): GuestJob | undefined {
   }
 }
 
-async function main(): Promise<void> {
-  // Everything that a workload may need is imported before the state is saved: a copy starts warm.
-  const warm = new Map((await loadWorkloads()).map((workload) => [workload.name, workload]));
+/** Imports all that a workload may need. */
+const loadAll = async (): Promise<Map<string, Workload>> => {
+  const workloads = await loadWorkloads();
   native.nothing();
+  return new Map(workloads.map((workload) => [workload.name, workload]));
+};
+
+/** For the code cache: runs what every start of the agent runs, and nothing of a guest's. */
+export async function rehearse(): Promise<void> {
+  await loadAll();
+  parseKernelLog('<6>[    0.000000] Linux version 6.1.0\n');
+}
+
+async function work(importUrl: ImportUrl): Promise<void> {
+  // Everything that a workload may need is imported before the state is saved: a copy starts warm.
+  const warm = await loadAll();
   if (!fs.existsSync(JOB)) throw new Error('no fw_cfg in this kernel (CONFIG_FW_CFG_SYSFS): it cannot be given work');
   say({ type: 'ready', facts: facts() });
 
@@ -70,7 +84,7 @@ async function main(): Promise<void> {
   if (job.now !== undefined) native.setRealtime(BigInt(job.now));
 
   let workload = warm.get(job.workload);
-  if (!workload) workload = (await loadWorkloads(job.load)).find(({ name }) => name === job.workload);
+  if (!workload) workload = (await loadWorkloads(job.load, importUrl)).find(({ name }) => name === job.workload);
   let result: InstanceResult;
   if (workload) result = await executeInstance(job, workload, say);
   else result = { outcome: 'broken', reason: `the guest has no workload ${job.workload}`, findings: [], metrics: [], evidence: {}, injected: 0, log: [] };
@@ -79,7 +93,11 @@ async function main(): Promise<void> {
   await new Promise(() => setInterval(() => {}, 1 << 30));
 }
 
-main().catch((error: unknown) => {
-  say({ type: 'agent-error', message: messageOf(error) });
-  process.exitCode = 70;
-});
+/** The agent's life: never ends but by an error. */
+export function main(importUrl: ImportUrl): void {
+  port = fs.openSync('/dev/ttyS1', 'w');
+  work(importUrl).catch((error: unknown) => {
+    say({ type: 'agent-error', message: messageOf(error) });
+    process.exitCode = 70;
+  });
+}

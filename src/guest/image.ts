@@ -83,7 +83,7 @@ fi
 say '{"type":"stage","stage":"modules"}'
 cd /run/daxrig
 export HOME=/run/daxrig PATH=/usr/sbin:/usr/bin:/sbin:/bin UV_THREADPOOL_SIZE=4
-node --no-warnings /daxrig/dist/agent.cjs
+node --no-warnings /daxrig/dist/guest/start.cjs
 say "{\\"type\\":\\"agent-exit\\",\\"status\\":$?}"
 poweroff -f
 `;
@@ -151,7 +151,7 @@ function* filesBelow(folder: string): Generator<string> {
   }
 }
 
-const isRuntimeFile = (file: string): boolean => /\.(m?js|cjs|json|node)$/.test(file) && !/\.d\.ts$|\.map$|\/(test|tests|docs)\//.test(file);
+const isRuntimeFile = (file: string): boolean => /\.(m?js|cjs|json|node|cache)$/.test(file) && !/\.d\.ts$|\.map$|\/(test|tests|docs)\//.test(file);
 
 interface BaseFile {
   name: string;

@@ -5,16 +5,19 @@ import { UsageError, messageOf } from '../errors.js';
 import { workloads as builtin } from '../workload/index.js';
 import type { Workload } from '../workload/types.js';
 
+export type ImportUrl = (url: string) => Promise<unknown>;
+
 /**
  * The built-in workloads and those that the files export, by `export default` (one or an array) or by name.
- * Throws UsageError for a file that cannot be imported, exports none, or reuses a name.
+ * Throws UsageError for a file that cannot be imported, exports none, or reuses a name. `importUrl` is for code that V8
+ * took from its code cache, which has lost the way to import by itself.
  */
-export async function loadWorkloads(files: readonly string[] = []): Promise<Workload[]> {
+export async function loadWorkloads(files: readonly string[] = [], importUrl: ImportUrl = (url) => import(url)): Promise<Workload[]> {
   const all = [...builtin];
   for (const file of files) {
     let module: Record<string, unknown>;
     try {
-      module = (await import(pathToFileURL(path.resolve(file)).href)) as Record<string, unknown>;
+      module = (await importUrl(pathToFileURL(path.resolve(file)).href)) as Record<string, unknown>;
     } catch (error) {
       throw new UsageError(`--load ${file}: ${messageOf(error).split('\n')[0]}`);
     }
