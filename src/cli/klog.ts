@@ -3,8 +3,12 @@ import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { constants, createGunzip } from 'node:zlib';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
-import { codeOf, messageOf, UsageError } from '../errors.js';
+import { codeOf, DaxrigError, messageOf, UsageError } from '../errors.js';
 import { FINDING_KINDS, isComplaint, KernelLog, type Finding, type FindingKind, type KernelReport } from '../kernel/klog.js';
+import type { SymbolisedFrame } from '../kernel/types.js';
+import { addLines, isOtherKernel, wantedLines } from '../kernel/symbols.js';
+import { sourceLines } from '../symbols/lines.js';
+import { loadSystemMap, loadVmlinux, type KernelSymbols } from '../symbols/load.js';
 import { formatSeconds } from '../units.js';
 
 const GZIP = Buffer.from([0x1f, 0x8b]);
@@ -16,23 +20,49 @@ const builder = (yargs: Argv) =>
     .nargs('file', 1)
     .option('expect', { choices: FINDING_KINDS, array: true, default: [] as FindingKind[], describe: 'kinds that were provoked and so are no complaint' })
     .option('excerpt', { type: 'number', default: 12, describe: 'lines shown of each report; 0 for none' })
+    .option('vmlinux', { type: 'string', describe: 'vmlinux of the kernel that printed the log: names addresses, and gives file and line if it has debug information' })
+    .option('system-map', { type: 'string', describe: 'System.map of that kernel, or a copy of its /proc/kallsyms: names addresses' })
+    .conflicts('vmlinux', 'system-map')
     .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })
     .example('dmesg | $0 klog -', 'this machine')
     .example('$0 klog console.log.gz --json', 'findings, stalls and memory maps as data')
+    .example('$0 klog oops.txt --vmlinux vmlinux', 'with functions, files and lines')
     .example('$0 klog dmesg.txt --expect memory-failure', 'after poison was injected');
 
 type KlogArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
 
-async function handler({ file, expect, excerpt, json }: KlogArguments): Promise<void> {
+async function handler({ file, expect, excerpt, vmlinux, systemMap, json }: KlogArguments): Promise<void> {
   if (!Number.isInteger(excerpt) || excerpt < 0) throw new UsageError(`--excerpt ${excerpt}: write a number of lines, 0 or more`);
-  const report = await readLog(file);
+  const symbols = vmlinux !== undefined ? loadVmlinux(vmlinux) : systemMap !== undefined ? await loadSystemMap(systemMap) : undefined;
+  const report = await readLog(file, symbols);
+  if (symbols !== undefined) await addSource(report, symbols);
   process.stdout.write(json ? `${JSON.stringify(report, null, 1)}\n` : summary(report, expect, excerpt));
   process.exitCode = report.findings.some((finding) => isComplaint(finding, expect)) ? 1 : 0;
 }
 
+/** Puts files and lines to what the symbols have named; says on stderr what keeps it from doing so. */
+async function addSource(report: KernelReport, symbols: KernelSymbols): Promise<void> {
+  const { checked, matched, addresses, named } = report.symbols!;
+  const releases = symbols.release !== undefined && report.release !== undefined && symbols.release !== report.release ? `; they are of ${symbols.release}, the log is of ${report.release}` : '';
+  const other = isOtherKernel(report.symbols!);
+  if (other || releases !== '') process.stderr.write(`daxrig: ${symbols.file}: these symbols ${other ? 'are not' : 'may not be'} of the kernel that printed the log: ${matched} of ${checked} functions have the same size${releases}\n`);
+  if (addresses > 0 && named === 0) process.stderr.write(`daxrig: ${symbols.file}: none of the log's ${plural(addresses, 'bare address')} is in it: another kernel, or one moved by KASLR whose "Kernel Offset:" line the log lacks\n`);
+  const wanted = wantedLines(report.findings);
+  if (other || wanted.size === 0) return;
+  if (symbols.lines)
+    try {
+      addLines(report.findings, await sourceLines(symbols.file, wanted, symbols.table.addressOf('panic')));
+    } catch (error) {
+      // What the log says is worth showing without lines too.
+      if (!(error instanceof DaxrigError)) throw error;
+      process.stderr.write(`daxrig: ${error.message}\n`);
+    }
+  else if (symbols.elf) process.stderr.write(`daxrig: ${symbols.file}: has no debug information (CONFIG_DEBUG_INFO): functions only, no files and lines\n`);
+}
+
 /** Reads a log in one pass, unpacking gzip where the first bytes say so. */
-async function readLog(file: string): Promise<KernelReport> {
-  const log = new KernelLog();
+async function readLog(file: string, symbols: KernelSymbols | undefined): Promise<KernelReport> {
+  const log = new KernelLog(symbols === undefined ? {} : { symbols: symbols.table });
   const source: Readable = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
   try {
     for await (const chunk of await unpacked(source)) log.push(chunk as Uint8Array);
@@ -80,7 +110,7 @@ async function* gunzipped(packed: AsyncIterable<Buffer>): AsyncGenerator<Buffer>
   await feeding;
 }
 
-const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
+const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : what.endsWith('s') ? 'es' : 's'}`;
 
 function summary(report: KernelReport, expected: readonly FindingKind[], excerptLines: number): string {
   const complaints = report.findings.filter((finding) => isComplaint(finding, expected));
@@ -116,6 +146,7 @@ function findingText(index: number, finding: Finding, expected: boolean, excerpt
     ...(finding.task === undefined ? [] : [`task ${finding.task}${finding.pid === undefined ? '' : ` (pid ${finding.pid})`}`]),
     ...(finding.address === undefined ? [] : [`address ${finding.address}`]),
     ...(finding.device === undefined ? [] : [finding.device]),
+    ...(finding.source === undefined ? [] : [finding.source]),
     ...(finding.message === undefined ? [] : [finding.message]),
     ...(finding.follows === undefined ? [] : [`follows ${finding.follows + 1}`]),
     ...(finding.repeats === undefined ? [] : [`${plural(finding.repeats, 'more')} like it`]),
@@ -124,7 +155,14 @@ function findingText(index: number, finding: Finding, expected: boolean, excerpt
   const lines = finding.excerpt.split('\n');
   const shown = lines.slice(0, excerptLines).map((line) => `    | ${line}`);
   if (excerptLines > 0 && lines.length > excerptLines) shown.push(`    | ... ${plural(lines.length - excerptLines, 'line')} more`);
+  shown.push(...(finding.frames ?? []).slice(0, Math.max(excerptLines, 1)).flatMap(frameText));
   return [`${index + 1}. ${finding.kind}${expected ? ' (no complaint)' : ''}: ${finding.title}`, `    ${facts.join(', ')}`, ...shown, ''];
+}
+
+/** A frame with its place: "    > fs_dax_release+0x5/0x90  drivers/dax/super.c:123", what was inlined there above it. */
+function frameText({ function: name, offset, size, module, source, inlined = [], uncertain }: SymbolisedFrame): string[] {
+  const place = `${uncertain ? '? ' : ''}${name}+0x${offset.toString(16)}/0x${size.toString(16)}${module === undefined ? '' : ` [${module}]`}`;
+  return [...inlined.map((call) => `    > ${call.function} (inlined)  ${call.source}`), `    > ${place}${source === undefined ? '' : `  ${source}`}`];
 }
 
 function mapText({ e820, nodes, pmem }: KernelReport): string[] {

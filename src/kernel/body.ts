@@ -7,6 +7,11 @@ export interface Frame {
   module?: string;
   source?: string;
   reliable: boolean;
+  /** Bytes into the function, and its size, where they were printed. */
+  offset?: number;
+  size?: number;
+  /** The run-time address of a frame that was printed without a name, in hexadecimal digits. */
+  raw?: string;
 }
 
 export type BodyItem =
@@ -33,6 +38,10 @@ const FRAME = new RegExp(
 const DECODED = new RegExp(String.raw`^ *(\? )?(${SYMBOL}) \(?([\w./+-]+\.[chSr]\w*:\d+)(?: \(discriminator \d+\))?\)?(?: (?:\[inline\]|[\w-]+))?\)? ?$`);
 const ARM_FRAME = new RegExp(String.raw`^ *\[<[0-9a-f]+>\] \((${SYMBOL})(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?\) from`);
 const ARM_FRAME_NEW = new RegExp(String.raw`^ *(${SYMBOL})(?: \[[\w-]+\])? from (${SYMBOL})\+0x[0-9a-f]+/0x[0-9a-f]+`);
+
+/** A kernel without kallsyms, or a place in no function: "[<ffffffff81234567>] ? 0xffffffff81234567" */
+const RAW_FRAME = /^ *(?=[[?0])(?:\[<([0-9a-f]{8,16})>\] *)?(\? +)?(?:0x([0-9a-f]{8,16}))? *$/;
+const PC_RAW = /^ *(?:\[<|0x)([0-9a-f]{8,16})\b/;
 
 const PC = new RegExp(
   String.raw`^ *(?:RIP|EIP|IP|NIP|PC is at|pc|epc|Krnl PSW)(?: is at)? ?:? *(?:([0-9a-f]{4}):)?(.*)$`,
@@ -66,6 +75,24 @@ const WORKQUEUE = /^ *Workqueue: (?:.*? )?([\w.]+)(?: \[[\w-]+\])?\)? *$/;
 /** A stack word printed bare on old kernels: " ffff88003d69bd60 ffffffff81234567 ..." */
 const STACK_WORDS = /^ *[0-9a-f]{8,16}(?: +[0-9a-f]{8,16}){0,3} *$/;
 
+function rawFrame(digits: string, reliable: boolean): Frame {
+  return { name: `0x${digits}`, shown: `0x${digits}`, reliable, raw: digits };
+}
+
+/** "name+0x5/0x90 [module]", the numbers in hexadecimal digits. */
+function sized(name: string, offset: string, size: string, reliable: boolean, module?: string, source?: string): Frame {
+  const frame = frameOf(name, `${name}+0x${offset}/0x${size}${module === undefined ? '' : ` [${module}]`}`, reliable, module, source);
+  frame.offset = Number.parseInt(offset, 16);
+  frame.size = Number.parseInt(size, 16);
+  return frame;
+}
+
+/** Gives a frame that was printed as an address its name. */
+export function nameFrame(frame: Frame, { name, offset, size, module }: { name: string; offset: number; size: number; module?: string }): void {
+  Object.assign(frame, sized(name, offset.toString(16), size.toString(16), frame.reliable, module));
+  delete frame.raw;
+}
+
 function frameOf(name: string, shown: string, reliable: boolean, module?: string, source?: string): Frame {
   const frame: Frame = { name, shown, reliable };
   if (module !== undefined) frame.module = module;
@@ -79,8 +106,7 @@ export function parseFrame(text: string): Frame | undefined {
     const match = FRAME.exec(text);
     if (match !== null) {
       const [, unsure, name, offset, size, module, source] = match;
-      const shown = `${name}+0x${offset}/0x${size}${module === undefined ? '' : ` [${module}]`}`;
-      return frameOf(name!, shown, unsure === undefined && !text.includes('(unreliable)'), module, source);
+      return sized(name!, offset!, size!, unsure === undefined && !text.includes('(unreliable)'), module, source);
     }
     const arm = ARM_FRAME_NEW.exec(text);
     if (arm !== null) return frameOf(arm[1]!, arm[1]!, true);
@@ -93,7 +119,9 @@ export function parseFrame(text: string): Frame | undefined {
     const match = DECODED.exec(text);
     if (match !== null) return frameOf(match[2]!, `${match[2]} (${match[3]})`, match[1] === undefined, undefined, match[3]);
   }
-  return undefined;
+  const raw = text.includes('0x') || text.includes('[<') ? RAW_FRAME.exec(text) : null;
+  const digits = raw?.[3] ?? raw?.[1];
+  return digits === undefined ? undefined : rawFrame(digits, raw![2] === undefined);
 }
 
 function parsePc(text: string): BodyItem | undefined {
@@ -106,11 +134,12 @@ function parsePc(text: string): BodyItem | undefined {
   const symbol = PC_SYMBOL.exec(rest);
   if (symbol !== null) {
     const [, name, offset, size, module] = symbol;
-    return { type: 'pc', user, frame: frameOf(name!, `${name}+0x${offset}/0x${size}${module === undefined ? '' : ` [${module}]`}`, true, module) };
+    return { type: 'pc', user, frame: sized(name!, offset!, size!, true, module) };
   }
   const decoded = PC_DECODED.exec(rest.trimStart());
   if (decoded !== null) return { type: 'pc', user, frame: frameOf(decoded[1]!, `${decoded[1]} (${decoded[2]})`, true, undefined, decoded[2]) };
-  return { type: 'pc', user };
+  const raw = PC_RAW.exec(rest);
+  return { type: 'pc', user, ...(raw === null ? {} : { frame: rawFrame(raw[1]!, true) }) };
 }
 
 /** What a line of a report's body is, or undefined when it looks like none. Frames come first: most lines are. */

@@ -6,6 +6,7 @@ import { MAP_WORDS, MemoryMaps } from './maps.js';
 import { buildMatcher, Scanner, type Matcher } from './matcher.js';
 import { LIMITS, Report } from './report.js';
 import { ASKED_FOR, ASKED_FOR_WORDS, holesOf, NEEDS_CAUSE, QUOTED, RULES, type Rule } from './rules.js';
+import { BootSymbols, type SymbolTable } from './symbols.js';
 import { MILESTONES, Timeline } from './timeline.js';
 import type { Finding, FindingKind, KernelReport } from './types.js';
 
@@ -18,6 +19,8 @@ export interface KernelLogOptions {
   maxFindings?: number;
   /** Findings of one title kept in full. */
   maxRepeats?: number;
+  /** Symbols of the kernel that printed the log: bare addresses become functions, and frames get their places. */
+  symbols?: SymbolTable;
 }
 
 /** Longest raw line looked at in one piece; longer ones are taken in pieces. */
@@ -41,6 +44,9 @@ const REST_SECONDS = 2;
 const WRAPPED_FROM = 66;
 const WRAPPED_TO = 100;
 
+/** Boots of one log whose KASLR offset is remembered. */
+const MAX_BOOTS = 10_000;
+
 /** Kinds that a boot can die of. */
 const FATAL: ReadonlySet<FindingKind> = new Set(['panic', 'oops', 'null-deref', 'page-fault', 'gpf', 'bug', 'hung-task', 'soft-lockup', 'hard-lockup', 'rcu-stall', 'oom']);
 
@@ -57,7 +63,7 @@ type WordUse =
   | { use: 'array' };
 
 /** Words of facts that are kept but are no findings. */
-const FACTS = ['Linux version ', 'ommand line: ', 'DMI: ', 'Tainted: '];
+const FACTS = ['Linux version ', 'ommand line: ', 'DMI: ', 'Tainted: ', 'Kernel Offset: '];
 /** journalctl prints messages with odd bytes as arrays of numbers, in which no word can be found. */
 const ARRAY_MESSAGES = ['"MESSAGE":[', '"MESSAGE": [', '"MESSAGE" : ['];
 
@@ -110,6 +116,11 @@ export class KernelLog {
   /** Panics printed inside a report that is still open. */
   #panics: [Report, Report][] = [];
   #follows = new Map<Finding, Finding>();
+  readonly #symbols: SymbolTable | undefined;
+  /** Reports of the kept findings and their boots: symbols are looked up at the end, since KASLR's offset comes last. */
+  #reports = new Map<Finding, { report: Report; boot: number }>();
+  /** KASLR's offset by boot. */
+  #offsets = new Map<number, { offset: bigint; base: bigint }>();
   #seen = new Map<string, Finding[]>();
   /** Headers of this boot with their times. */
   #printed = new Set<string>();
@@ -129,6 +140,7 @@ export class KernelLog {
   constructor(options: KernelLogOptions = {}) {
     this.#maxFindings = options.maxFindings ?? 1000;
     this.#maxRepeats = options.maxRepeats ?? 20;
+    this.#symbols = options.symbols;
   }
 
   /** Takes the next piece of the log; pieces may end anywhere. */
@@ -417,7 +429,9 @@ export class KernelLog {
     const finding = report.finish();
     if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
     if (this.#saidBefore(finding)) return undefined;
-    const known = this.#seen.get(finding.title);
+    // Without a name for its place, a report that symbols will name is told from others by the address.
+    const title = this.#symbols === undefined || report.place === undefined ? finding.title : `${finding.title} at ${report.place}`;
+    const known = this.#seen.get(title);
     // The same report at the same instant is a replay: dmesg typed on the console, or printk catching up.
     if (finding.time !== undefined) {
       const key = `${finding.time} ${finding.header}`;
@@ -430,11 +444,12 @@ export class KernelLog {
       if (first !== undefined) first.repeats = (first.repeats ?? 0) + 1;
       return undefined;
     }
-    if (known === undefined) this.#seen.set(finding.title, [finding]);
+    if (known === undefined) this.#seen.set(title, [finding]);
     else known.push(finding);
     if (follows !== undefined) this.#follows.set(finding, follows);
     // In a log with time stamps, words without one are somebody's text unless a report follows them.
     if (!report.stamped && !report.sawBody) this.#unconfirmed.add(finding);
+    if (this.#symbols !== undefined) this.#reports.set(finding, { report, boot: this.#boots });
     this.#findings.push(finding);
     return finding;
   }
@@ -454,14 +469,14 @@ export class KernelLog {
     if (line.user) return;
     const version = /^Linux version (\S+) (.*)/.exec(line.text);
     if (version !== null) {
-      this.#boots++;
       this.#bootLine = number;
-      if (this.#boots > 1) {
+      if (this.#boots > 0) {
         for (const report of this.#open.values()) report.cut('the machine restarted inside the report');
         this.#closeAll();
         this.#timeline.restart();
         this.#printed.clear();
       }
+      this.#boots++;
       this.#facts.release ??= version[1]!;
       this.#facts.version ??= line.text;
       return;
@@ -470,11 +485,28 @@ export class KernelLog {
     if (cmdline !== null) this.#facts.cmdline ??= cmdline[1]!;
     const machine = /^DMI: (.*)/.exec(line.text);
     if (machine !== null) this.#facts.machine ??= machine[1]!;
+    const moved = /^Kernel Offset: 0x([0-9a-f]{1,16}) from 0x([0-9a-f]{1,16})/.exec(line.text);
+    if (moved !== null && this.#offsets.size < MAX_BOOTS) this.#offsets.set(this.#boots, { offset: BigInt(`0x${moved[1]}`), base: BigInt(`0x${moved[2]}`) });
     const tainted = /\bTainted: ([A-Z](?:[A-Z ]*[A-Z])?)(?= {1,}\d|$)/.exec(line.text);
     if (tainted !== null) for (const flag of tainted[1]!.replace(/[ G]/g, '')) this.#taint.flags.add(flag);
   }
 
+  /** Names and places for what was kept; returns how well the log and the symbols go together. */
+  #symbolise(table: SymbolTable): KernelReport['symbols'] {
+    const boots = new Map<number, BootSymbols>();
+    const total = { checked: 0, matched: 0, addresses: 0, named: 0 };
+    for (const [finding, { report, boot }] of this.#reports) {
+      let symbols = boots.get(boot);
+      if (symbols === undefined) boots.set(boot, (symbols = new BootSymbols(table, this.#offsets.get(boot))));
+      report.symbolise(symbols);
+      Object.assign(finding, report.finish());
+    }
+    for (const { match } of boots.values()) for (const count of ['checked', 'matched', 'addresses', 'named'] as const) total[count] += match[count];
+    return total;
+  }
+
   #result(): KernelReport {
+    const symbols = this.#symbols === undefined ? undefined : this.#symbolise(this.#symbols);
     const stamped = this.#stampedLines >= STAMPED_FROM;
     const findings = this.#findings.filter((finding) => !(stamped && this.#unconfirmed.has(finding)));
     const stalls = this.#timeline.end();
@@ -500,6 +532,7 @@ export class KernelLog {
       bytes: this.#bytes,
       boots: this.#boots,
       omitted: this.#omitted,
+      ...(symbols === undefined ? {} : { symbols }),
     };
     const boot = this.#boot(findings);
     if (boot !== undefined) report.boot = boot;

@@ -1,10 +1,11 @@
 // One report being read: its header has been seen, its lines are coming in, and at the end it is made into a finding.
 import { isHelper, sourceName } from './guilty.js';
-import { parseBody, type BodyItem, type Frame } from './body.js';
+import { nameFrame, parseBody, type BodyItem, type Frame } from './body.js';
 import type { Line } from './line.js';
 import { holesOf, type Rule } from './rules.js';
+import type { BootSymbols } from './symbols.js';
 import { scrub } from './titles.js';
-import type { Finding } from './types.js';
+import type { Finding, SymbolisedFrame } from './types.js';
 
 export const LIMITS = {
   /** Lines and characters of an excerpt. */
@@ -30,6 +31,9 @@ const FETCH = /#PF: supervisor instruction fetch|kernel tried to execute|^Oops: 
 
 /** Seconds of silence that end a report. */
 const SILENCE = 10;
+
+/** Frames that lie between an interrupt and what it interrupted. */
+const INTERRUPT_ENTRY = /^(?:asm_sysvec_\w*|(?:smp_)?apic_timer_interrupt|el1h?_(?:64_)?irq|ret_from_intr|__irq_svc|asm_common_interrupt)$/;
 
 interface Trace {
   frames: Frame[];
@@ -75,6 +79,7 @@ export class Report {
   #corruption: string | undefined;
   #follows: Finding | undefined;
   #carriedOut = false;
+  #symbolised: SymbolisedFrame[] | undefined;
 
   constructor(rule: Rule, match: RegExpExecArray, line: Line, number: number, follows?: Finding) {
     this.rule = rule;
@@ -270,7 +275,7 @@ export class Report {
     this.#sawBody = true;
     const trace = this.#current ?? this.#startTrace();
     if (trace.frames.length < LIMITS.frames) trace.frames.push(frame);
-    if (/^(?:asm_sysvec_\w*|(?:smp_)?apic_timer_interrupt|el1h?_(?:64_)?irq|ret_from_intr|__irq_svc|asm_common_interrupt)$/.test(frame.name)) trace.interruptedFrom = trace.frames.length;
+    if (INTERRUPT_ENTRY.test(frame.name)) trace.interruptedFrom = trace.frames.length;
   }
 
   #stack(name: string, open: boolean): void {
@@ -321,14 +326,15 @@ export class Report {
     if (guilty === 'none' || this.#carriedOut) return undefined;
     const ordered: Frame[] = [];
     if (guilty === 'header' && this.#headerFunction !== undefined) ordered.push(bare(this.#headerFunction));
-    if (this.#pc !== undefined && guilty !== 'blocked' && guilty !== 'trace' && !this.#fetched) ordered.push(this.#pc);
+    const pc = this.#pc?.raw === undefined ? this.#pc : undefined;
+    if (pc !== undefined && guilty !== 'blocked' && guilty !== 'trace' && !this.#fetched) ordered.push(pc);
     const frames = this.#candidates();
     const first = ordered[0];
     // A WARN that traps prints its own entry first; everything above the frame that the header or the pc names is that.
     const named = ordered.find((frame) => !this.#helper(frame.name)) ?? first;
     const below = named === undefined ? -1 : frames.findIndex((frame) => frame.name === named.name);
     ordered.push(...(below >= 0 ? frames.slice(below) : frames));
-    if (guilty === 'trace' && this.#pc !== undefined) ordered.push(this.#pc);
+    if (guilty === 'trace' && pc !== undefined) ordered.push(pc);
     const found = ordered.find((frame) => !this.#helper(frame.name)) ?? named;
     if (found === undefined) return undefined;
     return { name: sourceName(found.name), ...(found.module === undefined ? {} : { module: found.module }) };
@@ -337,6 +343,11 @@ export class Report {
   /** The page or address that the header names. */
   get address(): string | undefined {
     return this.#groups['addr'];
+  }
+
+  /** The address where it happened, in hexadecimal digits, when it was printed without a name. */
+  get place(): string | undefined {
+    return this.#pc?.raw ?? this.#mainTrace()?.frames[0]?.raw;
   }
 
   get device(): string | undefined {
@@ -387,6 +398,39 @@ export class Report {
     return 'no call trace';
   }
 
+  /** Names the frames that were printed as bare addresses, and finds the places of the others; `finish` then knows them. */
+  symbolise(symbols: BootSymbols): void {
+    const frames: SymbolisedFrame[] = [];
+    const take = (frame: Frame, pc: boolean): void => {
+      const found = frame.raw === undefined ? undefined : symbols.resolve(BigInt(`0x${frame.raw}`));
+      if (found !== undefined) nameFrame(frame, found);
+      const { name, offset, size, module, reliable } = frame;
+      if (offset === undefined || size === undefined) return;
+      const address = found?.linked ?? symbols.locate(name, offset, size, module);
+      frames.push({
+        function: sourceName(name),
+        offset,
+        size,
+        ...(module === undefined ? {} : { module }),
+        ...(address === undefined ? {} : { address: `0x${address.toString(16)}` }),
+        ...(pc ? { pc: true as const } : {}),
+        ...(reliable ? {} : { uncertain: true as const }),
+      });
+    };
+    if (this.#pc !== undefined) take(this.#pc, true);
+    for (const trace of this.#traces)
+      for (const [index, frame] of trace.frames.entries()) {
+        const unnamed = frame.raw !== undefined;
+        if (trace === this.#mainTrace()) take(frame, false);
+        else if (unnamed) {
+          const found = symbols.resolve(BigInt(`0x${frame.raw}`));
+          if (found !== undefined) nameFrame(frame, found);
+        }
+        if (unnamed && INTERRUPT_ENTRY.test(frame.name)) trace.interruptedFrom = index + 1;
+      }
+    this.#symbolised = frames;
+  }
+
   /** The finding that this report amounts to. */
   finish(): Finding {
     const guilty = this.#guilty();
@@ -426,6 +470,7 @@ export class Report {
     if (groups['killed'] !== undefined) finding.killed = groups['killed'];
     const trace = this.#mainTrace();
     if (trace !== undefined) finding.trace = trace.frames.map((frame) => `${frame.reliable ? '' : '? '}${frame.shown}`);
+    if (this.#symbolised !== undefined && this.#symbolised.length > 0) finding.frames = this.#symbolised;
     if (Object.keys(this.#registers).length > 0) finding.registers = this.#registers;
     if (this.#code !== undefined) finding.code = this.#code;
     if (this.#workqueue !== undefined) finding.workqueue = this.#workqueue;

@@ -1,4 +1,5 @@
 // What a kernel log says, as data: the document that `klog --json` prints and that every run keeps.
+import type { SymbolMatch } from './symbols.js';
 
 /** What sort of complaint a finding is. The list is part of the contract: others read it. */
 export const FINDING_KINDS = [
@@ -24,6 +25,24 @@ export const FINDING_KINDS = [
 ] as const;
 
 export type FindingKind = (typeof FINDING_KINDS)[number];
+
+/** A frame with what a symbol table knows of it. */
+export interface SymbolisedFrame {
+  function: string;
+  /** Bytes from the function's start, and its size. */
+  offset: number;
+  size: number;
+  module?: string;
+  /** The address as the kernel was linked, "0x...": without KASLR's offset. Absent where it is not certain. */
+  address?: string;
+  /** The program counter itself; others are return addresses. */
+  pc?: true;
+  /** The unwinder was not sure of it ("? "). */
+  uncertain?: true;
+  /** file:line in the function, and what was inlined there, innermost first. */
+  source?: string;
+  inlined?: { function: string; source: string }[];
+}
 
 /** One complaint of the kernel. */
 export interface Finding {
@@ -56,7 +75,7 @@ export interface Finding {
   message?: string;
   /** The faulting address of an access, or the pfn of a memory failure. */
   address?: string;
-  /** file:line that the kernel itself named. */
+  /** file:line that the kernel itself named, or else where debug information puts the guilty function. */
   source?: string;
   /** Module that the guilty function belongs to. */
   module?: string;
@@ -64,6 +83,8 @@ export interface Finding {
   device?: string;
   /** Frames of the trace that matters, "function+0x5/0x90 [module]", unreliable ones with a leading "? ". */
   trace?: string[];
+  /** The program counter and the trace by a symbol table, where one was given. */
+  frames?: SymbolisedFrame[];
   registers?: Record<string, string>;
   code?: string;
   workqueue?: string;
@@ -149,6 +170,8 @@ export interface KernelReport {
   lines: number;
   bytes: number;
   boots: number;
+  /** With a symbol table: how well it fits the log. */
+  symbols?: SymbolMatch;
   /** Reports recognised but not kept, because there were too many. */
   omitted: number;
 }
