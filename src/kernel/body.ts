@@ -1,4 +1,5 @@
 // The lines below a report's header: frames, program counter, registers, the CPU line. One function says what a line is.
+import { memoized } from './memo.js';
 
 export interface Frame {
   name: string;
@@ -21,7 +22,7 @@ export type BodyItem =
   | { type: 'other-trace' }
   | { type: 'stack'; name: string; open: boolean }
   | { type: 'cpu'; cpu: number; pid: number; task: string; tainted?: string; release?: string }
-  | { type: 'registers'; values: [string, string][] }
+  | { type: 'registers' }
   | { type: 'code'; code: string }
   | { type: 'workqueue'; name: string }
   | { type: 'end' }
@@ -40,7 +41,8 @@ const ARM_FRAME = new RegExp(String.raw`^ *\[<[0-9a-f]+>\] \((${SYMBOL})(?:\+0x[
 const ARM_FRAME_NEW = new RegExp(String.raw`^ *(${SYMBOL})(?: \[[\w-]+\])? from (${SYMBOL})\+0x[0-9a-f]+/0x[0-9a-f]+`);
 
 /** A kernel without kallsyms, or a place in no function: "[<ffffffff81234567>] ? 0xffffffff81234567" */
-const RAW_FRAME = /^ *(?=[[?0])(?:\[<([0-9a-f]{8,16})>\] *)?(\? +)?(?:0x([0-9a-f]{8,16}))? *$/;
+const RAW_FRAME = /^ *(?:\[<([0-9a-f]{8,16})>\] *)?(\? +)?(?:0x([0-9a-f]{8,16}))? *$/;
+const RAW_BEGINS = /^ *(?:\[<|\? +0x|0x)/;
 const PC_RAW = /^ *(?:\[<|0x)([0-9a-f]{8,16})\b/;
 
 const PC = new RegExp(
@@ -119,7 +121,7 @@ export function parseFrame(text: string): Frame | undefined {
     const match = DECODED.exec(text);
     if (match !== null) return frameOf(match[2]!, `${match[2]} (${match[3]})`, match[1] === undefined, undefined, match[3]);
   }
-  const raw = text.includes('0x') || text.includes('[<') ? RAW_FRAME.exec(text) : null;
+  const raw = RAW_BEGINS.test(text) ? RAW_FRAME.exec(text) : null;
   const digits = raw?.[3] ?? raw?.[1];
   return digits === undefined ? undefined : rawFrame(digits, raw![2] === undefined);
 }
@@ -142,15 +144,30 @@ function parsePc(text: string): BodyItem | undefined {
   return { type: 'pc', user, ...(raw === null ? {} : { frame: rawFrame(raw[1]!, true) }) };
 }
 
-/** What a line of a report's body is, or undefined when it looks like none. Frames come first: most lines are. */
+const REGISTERS: BodyItem = { type: 'registers' };
+
+/** Names and values of the registers in a line of them. */
+export const registersOf = (text: string): [string, string][] => [...text.matchAll(REGISTER)].map((match) => [match[1]!, match[2]!]);
+
+/** Longest line that is remembered. */
+const MAX_REMEMBERED = 160;
+const remembered = memoized(readBody);
+
+/** What a line of a report's body is, or undefined when it looks like none. What it returns is shared: not to be changed. */
 export function parseBody(text: string): BodyItem | undefined {
+  // The same frames come in report after report; registers and the like do not.
+  return text.length <= MAX_REMEMBERED && text.includes('+0x') ? remembered(text) : readBody(text);
+}
+
+/** Frames come first: most lines are. */
+function readBody(text: string): BodyItem | undefined {
   if (PC_WORD.test(text)) {
     const pc = parsePc(text);
     if (pc !== undefined) return pc;
   }
   const frame = parseFrame(text);
   if (frame !== undefined) return { type: 'frame', frame };
-  if (REGISTER_LINE.test(text)) return { type: 'registers', values: [...text.matchAll(REGISTER)].map((match) => [match[1]!, match[2]!]) };
+  if (REGISTER_LINE.test(text)) return REGISTERS;
   if (text.includes('CPU: ') || text.includes('Pid: ')) {
     const cpu = CPU.exec(text);
     if (cpu !== null) return cpuItem(cpu[1]!, cpu[2]!, cpu[3]!, cpu[4], cpu[5]);

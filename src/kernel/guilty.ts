@@ -1,5 +1,6 @@
 // Which function of a trace to name: the first that is no helper. A helper does what its caller asked for (copies,
 // locks, reports, allocates, waits); naming it would give one title to many faults and many titles to one.
+import { memoized } from './memo.js';
 
 /** Compiler-made clones carry the name of the function they were made from. */
 const CLONE = /(?:_noprof)?\.(?:isra|constprop|part|cold|llvm|lto_priv|warm|text|unlikely)\b.*$/;
@@ -7,9 +8,9 @@ const CLONE = /(?:_noprof)?\.(?:isra|constprop|part|cold|llvm|lto_priv|warm|text
 const SYSCALL_ENTRY = /^(?:SyS_|SYSC_|__(?:x64|ia32|arm64|s390x?|riscv|se|do|powerpc)_sys_)/;
 
 /** A function's name as it is in the source, the same for every kernel built from it. */
-export function sourceName(symbol: string): string {
+export const sourceName = memoized((symbol: string): string => {
   return symbol.replace(/^\./, '').replace(CLONE, '').replace(/_noprof$/, '').replace(SYSCALL_ENTRY, 'sys_');
-}
+});
 
 function table(groups: Record<string, readonly string[]>): RegExp {
   return new RegExp(`^(?:${Object.values(groups).flat().join('|')})$`);
@@ -74,16 +75,14 @@ const BLOCKING = table({
   wait: ['\\w*wait_(?:for|on)_(?:common|completion|bit|page|buffer|sb|reserved|event)\\w*', '_{0,2}wait_for_common\\w*', 'do_wait_for_common', '__wait_(?:on|rcu|event)\\w*', 'wait_on_\\w+', 'bit_wait\\w*', 'out_of_line_wait\\w*', 'wait_for_\\w*completion\\w*', '_{0,2}folio_wait_\\w+', 'folio_wait_\\w+', 'folio_wait_bit\\w*', 'put_and_wait_\\w+', 'prepare_to_wait\\w*', '_{0,2}synchronize_\\w+', 'wait_rcu_gp\\w*', 'rcu_barrier\\w*', 'wakeup_\\w+', '\\w*fdatawait\\w*', 'ldsem_\\w+', 'console_lock', 'p9_\\w*rpc', '_{0,2}sched_text_start', 'wait_transaction_locked', 'jbd2_log_wait_commit', 'd_alloc_parallel', '_{0,2}flush_work\\w*', '__cancel_work\\w*', 'cancel_(?:delayed_)?work\\w*', 'flush_\\w*workqueue', 'msleep\\w*', 'usleep_\\w+', 'autoremove_\\w+', 'rq_qos_wait', 'swait_\\w+', '_{0,2}swait\\w*'],
 });
 
-/** What a particular kind of report adds to the helpers. */
-const EXTRA = {
-  none: [],
-  waiting: [WAITING, BLOCKING],
-  blocking: [BLOCKING],
-} as const;
+/** True when `name` only did what its caller asked for, by kind of report. */
+const HELPERS = {
+  none: memoized((name) => HELPER.test(name)),
+  waiting: memoized((name) => HELPER.test(name) || WAITING.test(name) || BLOCKING.test(name)),
+  blocking: memoized((name) => HELPER.test(name) || BLOCKING.test(name)),
+};
 
-export type Skipping = keyof typeof EXTRA;
+export type Skipping = keyof typeof HELPERS;
 
 /** True when `name` only did what its caller asked for. */
-export function isHelper(name: string, skipping: Skipping = 'none'): boolean {
-  return HELPER.test(name) || (EXTRA[skipping] as readonly RegExp[]).some((extra) => extra.test(name));
-}
+export const isHelper = (name: string, skipping: Skipping = 'none'): boolean => HELPERS[skipping](name);

@@ -1,7 +1,7 @@
 // Reads a kernel log as a stream and says what the kernel complained about. One pass finds the words that matter in
 // bytes; only lines with such a word, and the lines of a report that is open, are looked at more closely.
 import { UsageError } from '../errors.js';
-import { parseLine, type Line } from './line.js';
+import { NEEDS_CLEANING, parseLine, type Line } from './line.js';
 import { MAP_WORDS, MemoryMaps } from './maps.js';
 import { buildMatcher, Scanner, type Matcher } from './matcher.js';
 import { LIMITS, Report } from './report.js';
@@ -53,11 +53,17 @@ const FATAL: ReadonlySet<FindingKind> = new Set(['panic', 'oops', 'null-deref', 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
+/** Bytes that a line has to be cleaned of; the scanner finds them with the words. */
+const CONTROLS = Array.from({ length: 0x80 }, (_, code) => String.fromCharCode(code)).filter((char) => NEEDS_CLEANING.test(char) && char !== '\r' && char !== '\n');
+const IS_CONTROL = new Uint8Array(256);
+for (const control of CONTROLS) IS_CONTROL[control.charCodeAt(0)] = 1;
+
 type WordUse =
   | { use: 'newline' }
   | { use: 'rules'; rules: number[] }
   | { use: 'map' }
-  | { use: 'milestone' }
+  | { use: 'milestone'; name: string }
+  | { use: 'control' }
   | { use: 'asked-for' }
   | { use: 'fact' }
   | { use: 'array' };
@@ -80,9 +86,10 @@ function compile(): { matcher: Matcher; uses: WordUse[][] } {
   };
   add('\n', { use: 'newline' });
   add('\r', { use: 'newline' });
+  for (const control of CONTROLS) add(control, { use: 'control' });
   for (const [index, rule] of RULES.entries()) for (const word of rule.words) add(word, { use: 'rules', rules: [index] });
   for (const word of MAP_WORDS) add(word, { use: 'map' });
-  for (const { words } of MILESTONES) for (const word of words) add(word, { use: 'milestone' });
+  for (const { name, words } of MILESTONES) for (const word of words) add(word, { use: 'milestone', name });
   for (const word of ASKED_FOR_WORDS) add(word, { use: 'asked-for' });
   for (const word of FACTS) add(word, { use: 'fact' });
   for (const word of ARRAY_MESSAGES) add(word, { use: 'array' });
@@ -99,8 +106,11 @@ export class KernelLog {
   /** The unfinished last line, when a chunk ended inside it. */
   #pending = Buffer.allocUnsafe(MAX_LINE);
   #pendingLength = 0;
-  /** Words found in the current line. */
+  /** Words found in the current line, and whether it has bytes to be cleaned of. */
   #words: number[] = [];
+  #dirty = false;
+  /** Words that need no looking at any more: of milestones that the boot has passed. */
+  readonly #spent = new Uint8Array(uses.length);
   #number = 1;
   #bytes = 0;
   #ended = false;
@@ -159,7 +169,8 @@ export class KernelLog {
         start = at + 1;
         if (byte === NEWLINE) this.#number++;
         scanner.reset();
-      } else if (this.#words.length < MAX_WORDS) this.#words.push(...scanner.words);
+      } else if (IS_CONTROL[byte!] === 1) this.#dirty = true;
+      else if (this.#words.length < MAX_WORDS) for (const word of scanner.words) if (this.#spent[word] === 0) this.#words.push(word);
     }
     this.#keepPending(bytes, start, end);
   }
@@ -191,9 +202,11 @@ export class KernelLog {
   #flushPending(): void {
     const words = this.#words;
     this.#words = [];
+    const dirty = this.#dirty;
+    this.#dirty = false;
     const length = this.#pendingLength;
     this.#pendingLength = 0;
-    if (this.#wanted(words)) this.#raw(this.#pending.toString('utf8', 0, length), words);
+    if (this.#wanted(words)) this.#raw(this.#pending.toString('utf8', 0, length), words, dirty);
   }
 
   #finishLine(bytes: Buffer, start: number, end: number): void {
@@ -203,9 +216,11 @@ export class KernelLog {
       return;
     }
     const words = this.#words;
+    const dirty = this.#dirty;
+    this.#dirty = false;
     if (!this.#wanted(words)) return;
     if (words.length > 0) this.#words = [];
-    this.#raw(bytes.toString('utf8', start, end), words);
+    this.#raw(bytes.toString('utf8', start, end), words, dirty);
   }
 
   /** Whether a line has to be looked at at all. */
@@ -213,10 +228,10 @@ export class KernelLog {
     return words.length > 0 || this.#open.size > 0 || this.#held !== undefined || this.#timeline.booting;
   }
 
-  #raw(raw: string, words: readonly number[]): void {
+  #raw(raw: string, words: readonly number[], dirty: boolean): void {
     // "\r\n" gives an empty line that is none.
     if (raw === '') return;
-    const line = parseLine(raw);
+    const line = parseLine(raw, dirty);
     if (line.text.length > MAX_TEXT) line.text = line.text.slice(0, MAX_TEXT);
     if (line.stamped) {
       this.#stampedLines++;
@@ -283,6 +298,7 @@ export class KernelLog {
             break;
           case 'milestone':
             this.#timeline.milestone(line, number);
+            if (this.#timeline.passed(use.name) && uses[word]!.length === 1) this.#spent[word] = 1;
             break;
           case 'asked-for':
             if (ASKED_FOR.test(line.text)) this.#askedForDump(line, number, context);
@@ -294,6 +310,7 @@ export class KernelLog {
             for (let index = 0; index < RULES.length; index++) candidates.push(index);
             break;
           case 'newline':
+          case 'control':
             break;
           default:
             use satisfies never;
@@ -427,6 +444,7 @@ export class KernelLog {
 
   #keep(report: Report, follows = report.follows): Finding | undefined {
     const finding = report.finish();
+    if (finding.kind === 'dax-off') report.complete(finding);
     if (report.rule.kind === 'panic' || report.rule.expectsTrace) this.#lastTraced = { line: finding.endLine, time: finding.time, ended: report.ended };
     if (this.#saidBefore(finding)) return undefined;
     // Without a name for its place, a report that symbols will name is told from others by the address.
@@ -444,6 +462,7 @@ export class KernelLog {
       if (first !== undefined) first.repeats = (first.repeats ?? 0) + 1;
       return undefined;
     }
+    report.complete(finding);
     if (known === undefined) this.#seen.set(title, [finding]);
     else known.push(finding);
     if (follows !== undefined) this.#follows.set(finding, follows);
@@ -474,6 +493,7 @@ export class KernelLog {
         for (const report of this.#open.values()) report.cut('the machine restarted inside the report');
         this.#closeAll();
         this.#timeline.restart();
+        this.#spent.fill(0);
         this.#printed.clear();
       }
       this.#boots++;
@@ -500,6 +520,7 @@ export class KernelLog {
       if (symbols === undefined) boots.set(boot, (symbols = new BootSymbols(table, this.#offsets.get(boot))));
       report.symbolise(symbols);
       Object.assign(finding, report.finish());
+      report.complete(finding);
     }
     for (const { match } of boots.values()) for (const count of ['checked', 'matched', 'addresses', 'named'] as const) total[count] += match[count];
     return total;

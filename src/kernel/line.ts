@@ -28,7 +28,8 @@ const CLOSE = 0x5d; // ]
 // CSI and OSC sequences, charset switches, and single controls except tab.
 // eslint-disable-next-line no-control-regex
 const CONTROL = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()*+][A-Za-z0-9]|[@-Z\\^_=>cDEHM78])|[\x00-\x08\x0b-\x1f\x7f]/g;
-const NEEDS_CLEANING = /[\x00-\x08\x0b-\x1f\x7f]/;
+/** One control byte that is no part of a kernel's text. */
+export const NEEDS_CLEANING = /[\x00-\x08\x0b-\x1f\x7f]/;
 
 const MONTHS = 'JanFebMarAprMayJunJulAugSepOctNovDec';
 
@@ -242,9 +243,9 @@ export function parseKmsgRecord(record: string): KmsgRecord | undefined {
 const unescapeKmsg = (text: string): string =>
   text.includes('\\x') ? text.replace(/\\x([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))) : text;
 
-/** Takes a raw line apart. Linear in its length; callers bound the length. */
-export function parseLine(raw: string): Line {
-  let shown = clean(raw);
+/** Takes a raw line apart. Linear in its length; callers bound the length. `dirty`: it may hold terminal codes. */
+export function parseLine(raw: string, dirty = true): Line {
+  let shown = dirty ? clean(raw) : raw;
   const quoted = unquote(shown);
   if (quoted > 0) shown = shown.slice(quoted);
   shown = shown.trimEnd();
@@ -277,15 +278,21 @@ function kernelStamped(shown: string, text: string, at: number): Line | undefine
   } else if (next === SPACE) from++;
   let rest = text.slice(from);
   let user = false;
-  // journalctl -o short-monotonic: [    1.234567] host kernel: text
-  if (rest.includes('kernel: ')) {
-    const host = MONOTONIC_HOST.exec(rest);
-    if (host !== null && host[1] === 'kernel' && rest.indexOf('kernel: ') < 80 && !rest.startsWith('kernel: usercopy')) rest = rest.slice(host[0].length);
+  // What may stand in front, a host and a program, ends at the first colon; an indented line has neither.
+  const colon = rest.charCodeAt(0) === SPACE ? -1 : rest.indexOf(': ');
+  if (colon > 0) {
+    const before = rest.charCodeAt(colon - 1);
+    if (before === CLOSE) user = PROGRAM.test(rest) && !KERNEL_ABOUT_PROGRAM.test(rest);
+    else if (colon < 80 && rest.endsWith('kernel', colon) && !rest.startsWith('kernel: usercopy')) {
+      // journalctl -o short-monotonic: [    1.234567] host kernel: text
+      const host = MONOTONIC_HOST.exec(rest);
+      if (host !== null && host[1] === 'kernel') rest = rest.slice(host[0].length);
+      user = PROGRAM.test(rest) && !KERNEL_ABOUT_PROGRAM.test(rest);
+    }
   }
-  if (PROGRAM.test(rest) && !KERNEL_ABOUT_PROGRAM.test(rest)) user = true;
   const line: Line = { text: rest, shown, time: stamp.time, wall: false, user, stamped: true, mixed: at > 0 };
   if (caller !== undefined) line.caller = caller;
-  const second = rest.lastIndexOf('[') > 0 ? INNER_STAMP.exec(rest) : null;
+  const second = rest.includes('[', 1) ? INNER_STAMP.exec(rest) : null;
   if (second !== null && second.index > 0) {
     line.text = rest.slice(0, second.index);
     line.merged = true;

@@ -1,6 +1,6 @@
 // One report being read: its header has been seen, its lines are coming in, and at the end it is made into a finding.
 import { isHelper, sourceName } from './guilty.js';
-import { nameFrame, parseBody, type BodyItem, type Frame } from './body.js';
+import { nameFrame, parseBody, registersOf, type BodyItem, type Frame } from './body.js';
 import type { Line } from './line.js';
 import { holesOf, type Rule } from './rules.js';
 import type { BootSymbols } from './symbols.js';
@@ -13,6 +13,7 @@ export const LIMITS = {
   excerptChars: 8192,
   lineChars: 320,
   frames: 48,
+  registerLines: 64,
   /** Foreign lines in one report; a recursion's trace alone may have thousands of its own. */
   foreignLines: 400,
   message: 300,
@@ -27,7 +28,10 @@ const TOLERATED_BEFORE_TRACE = 60;
 const BROKEN_BELOW = 6;
 
 /** A fault of the instruction fetch itself. */
-const FETCH = /#PF: supervisor instruction fetch|kernel tried to execute|^Oops: (?:Oops: )?001[0-9a-f] /;
+const FETCH = /^#PF: supervisor instruction fetch|^kernel tried to execute|^Oops: (?:Oops: )?001[0-9a-f] /;
+
+/** First letters of those wordings: most lines begin with none of them. */
+const FETCH_BEGINS = [0x23, 0x6b, 0x4f]; // # k O
 
 /** Seconds of silence that end a report. */
 const SILENCE = 10;
@@ -73,7 +77,8 @@ export class Report {
   #headerFunction: string | undefined;
   #sawBody = false;
   #cpu: Extract<BodyItem, { type: 'cpu' }> | undefined;
-  #registers: Record<string, string> = {};
+  /** Lines of registers: taken apart when the report is kept. */
+  #registerLines: string[] = [];
   #code: string | undefined;
   #workqueue: string | undefined;
   #corruption: string | undefined;
@@ -195,7 +200,7 @@ export class Report {
     const kind = this.rule.kind;
     if (kind === 'kasan' || kind === 'lockdep') this.#readFreeText(text);
     // The program counter is no code then: who called it is in the trace.
-    if (FETCH.test(text)) this.#fetched = true;
+    if (!this.#fetched && FETCH_BEGINS.includes(text.charCodeAt(0)) && FETCH.test(text)) this.#fetched = true;
     const item = parseBody(text);
     switch (item?.type) {
       case undefined:
@@ -225,8 +230,7 @@ export class Report {
         this.#sawBody = true;
         break;
       case 'registers':
-        if (this.#userMode) break;
-        for (const [name, value] of item.values) this.#registers[name] ??= value;
+        if (!this.#userMode && this.#registerLines.length < LIMITS.registerLines) this.#registerLines.push(text);
         break;
       case 'code':
         if (!this.#userMode && item.code !== '') this.#code ??= item.code;
@@ -431,7 +435,7 @@ export class Report {
     this.#symbolised = frames;
   }
 
-  /** The finding that this report amounts to. */
+  /** The finding that this report amounts to; `complete` adds what only a finding that is kept needs. */
   finish(): Finding {
     const guilty = this.#guilty();
     const { rule } = this;
@@ -441,7 +445,7 @@ export class Report {
       title: '',
       line: this.line,
       endLine: this.#endLine,
-      excerpt: this.#lines.slice(0, Math.max(1, this.#keep)).join('\n'),
+      excerpt: '',
       rule: rule.id,
       header: this.#header.slice(0, LIMITS.message),
     };
@@ -462,21 +466,7 @@ export class Report {
       finding.corruption = corruption;
     }
     if (rule.informational === true) finding.informational = true;
-    if (this.#message !== undefined) finding.message = this.#message;
-    const address = groups['addr'] ?? (rule.kind === 'page-fault' || rule.kind === 'null-deref' ? this.#registers['CR2'] : undefined);
-    if (address !== undefined) finding.address = /^[0-9a-f]+$/.test(address) ? `0x${BigInt(`0x${address}`).toString(16)}` : address;
-    if (groups['src'] !== undefined) finding.source = groups['src'];
     if (groups['dev'] !== undefined) finding.device = groups['dev'];
-    if (groups['killed'] !== undefined) finding.killed = groups['killed'];
-    const trace = this.#mainTrace();
-    if (trace !== undefined) finding.trace = trace.frames.map((frame) => `${frame.reliable ? '' : '? '}${frame.shown}`);
-    if (this.#symbolised !== undefined && this.#symbolised.length > 0) finding.frames = this.#symbolised;
-    if (Object.keys(this.#registers).length > 0) finding.registers = this.#registers;
-    if (this.#code !== undefined) finding.code = this.#code;
-    if (this.#workqueue !== undefined) finding.workqueue = this.#workqueue;
-    if (this.#cpu?.tainted !== undefined) finding.tainted = this.#cpu.tainted;
-    if (this.#cpu?.release !== undefined) finding.release = this.#cpu.release;
-    if (this.caller !== undefined) finding.caller = this.caller;
     if (rule.id === 'orphan' && this.#pcs === 0 && !this.ended) {
       // A bare stack dump: somebody wondered, nothing broke.
       finding.kind = 'warning';
@@ -486,17 +476,40 @@ export class Report {
     return finding;
   }
 
+  /** Adds the details: excerpt, trace, registers. */
+  complete(finding: Finding): void {
+    const { rule } = this;
+    const groups = this.#groups;
+    finding.excerpt = this.#lines.slice(0, Math.max(1, this.#keep)).join('\n');
+    if (this.#message !== undefined) finding.message = this.#message;
+    const registers: Record<string, string> = {};
+    for (const text of this.#registerLines) for (const [name, value] of registersOf(text)) registers[name] ??= value;
+    const address = groups['addr'] ?? (rule.kind === 'page-fault' || rule.kind === 'null-deref' ? registers['CR2'] : undefined);
+    if (address !== undefined) finding.address = /^[0-9a-f]+$/.test(address) ? `0x${BigInt(`0x${address}`).toString(16)}` : address;
+    if (groups['src'] !== undefined) finding.source = groups['src'];
+    if (groups['killed'] !== undefined) finding.killed = groups['killed'];
+    const trace = this.#mainTrace();
+    if (trace !== undefined) finding.trace = trace.frames.map((frame) => `${frame.reliable ? '' : '? '}${frame.shown}`);
+    if (this.#symbolised !== undefined && this.#symbolised.length > 0) finding.frames = this.#symbolised;
+    if (Object.keys(registers).length > 0) finding.registers = registers;
+    if (this.#code !== undefined) finding.code = this.#code;
+    if (this.#workqueue !== undefined) finding.workqueue = this.#workqueue;
+    if (this.#cpu?.tainted !== undefined) finding.tainted = this.#cpu.tainted;
+    if (this.#cpu?.release !== undefined) finding.release = this.#cpu.release;
+    if (this.caller !== undefined) finding.caller = this.caller;
+  }
+
   get follows(): Finding | undefined {
     return this.#follows;
   }
 
   #makeTitle(finding: Finding): string {
-    const holes: Record<string, string | undefined> = { ...this.#groups, func: finding.function, device: deviceClass(this.#groups['dev']) };
+    const valueOf = (name: string): string | undefined => (name === 'func' ? finding.function : name === 'device' ? deviceClass(this.#groups['dev']) : this.#groups[name]);
     const template = this.title ?? this.rule.title;
     const filled = template
-      .replace(/ in \{func\}/, () => (holes['func'] === undefined ? '' : ` in ${holes['func']}`))
+      .replace(/ in \{func\}/, () => (finding.function === undefined ? '' : ` in ${finding.function}`))
       .replace(/ ?\{(\w+)\}/g, (hole, name: string) => {
-        const value = holes[name];
+        const value = valueOf(name);
         return value === undefined ? '' : `${hole.startsWith(' ') ? ' ' : ''}${name === 'func' || name === 'pair' ? value : scrub(value)}`;
       });
     return filled.replace(/[ :,]+$/, '').slice(0, 160);

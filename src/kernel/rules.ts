@@ -83,10 +83,15 @@ export function pattern(source: string): RegExp {
   );
 }
 
+const isSecond = (name: string): boolean => name.charCodeAt(name.length - 1) <= 0x39;
+
 /** What a header's holes were filled with, whichever branch filled them. */
 export function holesOf(match: RegExpExecArray): Record<string, string> {
   const holes: Record<string, string> = {};
-  for (const [name, value] of Object.entries(match.groups ?? {})) if (value !== undefined) holes[name.replace(/\d$/, '')] ??= value;
+  for (const name in match.groups) {
+    const value = match.groups[name];
+    if (value !== undefined) holes[isSecond(name) ? name.slice(0, -1) : name] ??= value;
+  }
   return holes;
 }
 

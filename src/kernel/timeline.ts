@@ -161,6 +161,11 @@ export class Timeline {
     if (this.#booting && line.time !== undefined && this.#last !== undefined) this.#last = { text: line.text, time: Math.max(line.time, this.#last.time), line: number };
   }
 
+  /** True when this milestone's first line has been seen, or the boot is over: its words need no looking at. */
+  passed(name: string): boolean {
+    return this.milestones.some((known) => known.name === name);
+  }
+
   /** A line that a milestone's words were found in. */
   milestone(line: Line, number: number): void {
     if (line.user) return;
