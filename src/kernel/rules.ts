@@ -144,7 +144,7 @@ const OOPSES: Rule[] = [
     {
       id: 'page-fault-arm',
       words: ['nable to handle kernel'],
-      match: `${START}Unable to handle kernel (?:paging request|access to user memory|read from unreadable memory|write to read-only memory|execution of (?:user|kernel) memory|execute from non-executable memory|pointer dereference in virtual kernel address space|pointer dereference|unknown)[^:]*?(?: at virtual address {addr})?$`,
+      match: `${START}Unable to handle kernel (?:paging request|access to user memory|read from unreadable memory|write to read-only memory|execution of (?:user|kernel) memory|execute from non-executable memory|pointer dereference in virtual kernel address space|pointer dereference|unknown)[^:]*?(?: at virtual address {addr}(?:,.*)?)?$`,
       title: 'BUG: unable to handle kernel paging request in {func}',
     },
     {
@@ -185,6 +185,7 @@ const OOPSES: Rule[] = [
       title: '{what} in {func}',
       continuesFault: true,
     },
+    { id: 'bad-pagetable', words: ['orrupted page table at'], match: `^(?:{task}: )?Corrupted page table at address (?<addr>[0-9a-f]+)`, title: 'corrupted page table in {func}' },
     { id: 'bad-mode', words: ['Bad mode in', 'Unhandled ', 'synchronous external abort', 'SError'], match: `^(?:Bad mode in .* handler|Unhandled (?:fault|\\d+-bit el1h .* exception|prefetch abort)|SError Interrupt on CPU\\d+|synchronous external abort)`, title: 'unhandled exception in {func}', continuesFault: true },
     {
       // "divide error: 0000 [#1] SMP", "Oops: invalid opcode: 0000 [#1]", "Oops: 0002 [#1]", "Oops: Kernel access of bad area, sig: 11 [#1]"
@@ -209,7 +210,7 @@ const BUGS: Rule[] = [
     },
     { id: 'kasan', words: ['BUG: KASAN'], match: `BUG: KASAN: (?:(?:slab|vmalloc|maybe wild|wild)-)?(?<what>[\\w-]+)(?: in {func}| on address {addr})?`, title: 'KASAN: {what} {access} in {func}', guilty: 'header' },
     { id: 'kmsan', words: ['BUG: KMSAN'], match: `BUG: KMSAN: (?<what>[\\w -]+?)(?: in {func}|$)`, title: 'KMSAN: {what} in {func}', guilty: 'header' },
-    { id: 'kcsan', words: ['BUG: KCSAN'], match: `BUG: KCSAN: (?<what>[\\w -]+?) in (?<pair>[\\w.]+(?: / [\\w.]+)?)`, title: 'KCSAN: {what} in {pair}', guilty: 'trace', expectsTrace: false },
+    { id: 'kcsan', words: ['BUG: KCSAN'], match: `BUG: KCSAN: (?<what>[\\w: -]+?) in (?<pair>[\\w.]+(?: / [\\w.]+)?)`, title: 'KCSAN: {what} in {pair}', guilty: 'trace', expectsTrace: false },
     { id: 'kfence', words: ['BUG: KFENCE'], match: `BUG: KFENCE: (?<what>[\\w -]+?)(?: in {func}|$)`, title: 'KFENCE: {what} in {func}', guilty: 'header' },
     { id: 'ubsan', words: ['UBSAN:'], match: `^UBSAN: (?<what>[\\w -]+?) in (?:\\.\\.?/)*(?<src>[\\w./+-]+:\\d+)`, title: 'UBSAN: {what} in {func}', expectsTrace: true },
     { id: 'ubsan-unnamed', words: ['UBSAN:', 'Undefined behaviour in'], match: `^UBSAN: (?<what>[\\w -]+)`, title: 'UBSAN: {what} in {func}', expectsTrace: false },
@@ -241,6 +242,8 @@ const BUGS: Rule[] = [
     { id: 'bad-page', words: ['BUG: Bad page'], match: `BUG: (?<what>Bad page (?:state|map|cache))(?: in process {task} +(?:pfn:{addr}|pte:))?`, title: 'BUG: {what}' },
     { id: 'bad-rss', words: ['BUG: Bad rss-counter', 'BUG: non-zero', 'Bad rss-counter'], match: `BUG: (?<what>Bad rss-counter state|non-zero \\w+ on freeing mm)`, title: 'BUG: {what}', body: 'none', expectsTrace: false, guilty: 'none' },
     { id: 'slub', words: ['BUG '], match: `^BUG (?<cache>[\\w.:-]+) \\((?:Not tainted|Tainted: [^)]*|[A-Z ]+)\\): (?<what>.+)`, title: 'BUG: slab {what} in {func}', expectsTrace: false, partOf: ['kasan', 'kasan-free'] },
+    { id: 'slab-error', words: ['slab error in', 'double free detected', 'slab corruption', 'Slab corruption'], match: `^(?:slab error in {func}\\(\\): cache ['\`](?<cache>[^']*)': (?<what>.*)|cache ['\`](?<cache2>[^']*)': (?<what2>double free detected)|[Ss]lab corruption(?: \\([^)]*\\))?: )`, title: 'BUG: slab {what} in {func}', expectsTrace: false },
+    { id: 'bad-pgd', words: [': bad p'], match: `^\\S+\\.[ch]:\\d+: (?<what>bad (?:pte|pmd|pud|p4d|pgd)) [0-9a-f(]`, title: 'BUG: {what}', body: 'none', expectsTrace: false, guilty: 'none' },
     { id: 'dentry-in-use', words: ['still in use', 'Busy inodes after unmount'], match: `(?:BUG: Dentry .* still in use|VFS: Busy inodes after unmount)`, title: 'VFS: still busy after unmount', expectsTrace: false },
     { id: 'leaked-lock', words: ['workqueue leaked'], match: `BUG: workqueue leaked (?:lock|atomic)`, title: 'BUG: workqueue leaked lock or atomic', expectsTrace: false },
     { id: 'memory-leak', words: ['BUG: memory leak', 'new suspected memory leaks'], match: `(?:BUG: memory leak|kmemleak: \\d+ new suspected memory leaks?)`, title: 'memory leak in {func}', expectsTrace: false },
@@ -256,11 +259,12 @@ const PRELUDES: Rule[] = [
   ...family('bug', { body: 'trace', guilty: 'trace', expectsTrace: true }, [
     { id: 'list-corruption', words: ['list_add', 'list_del', 'slist_'], match: `^(?:list_(?:add|del)(?:_rcu)? (?:corruption|double add)|list_(?:add|del) attempted)`, title: 'BUG: list corruption in {func}', prelude: true },
     { id: 'refcount', words: ['refcount_t: '], match: `^refcount_t: (?<what>[^;.]+)`, title: 'WARNING: refcount bug in {func}', prelude: true },
-    { id: 'usercopy', words: ['usercopy: '], match: `^(?:kernel: )?usercopy: (?<what>Kernel memory (?:exposure|overwrite)) attempt detected`, title: 'usercopy: {what} in {func}', prelude: true },
+    { id: 'usercopy', words: ['usercopy: '], match: `^(?:kernel: )?usercopy: [Kk]ernel memory (?<what>exposure|overwrite) attempt detected`, title: 'usercopy: Kernel memory {what} in {func}', prelude: true },
     { id: 'xfs-assert', words: ['XFS: Assertion failed', 'XFS ('], match: `^XFS(?: \\({dev}\\))?: Assertion failed: (?<what>.*), (?:in )?file: (?<file>\\S+), line: \\d+`, title: 'XFS: assertion failed in {func}', prelude: true },
     { id: 'page-dump', words: ['page dumped because'], match: `^page dumped because: VM_(?:BUG|WARN)_ON(?:_\\w+)?\\((?<what>.*)\\)`, title: 'kernel BUG in {func}', prelude: true },
     { id: 'odebug', words: ['ODEBUG: '], match: `^ODEBUG: (?<what>\\w+) \\w+ `, title: 'WARNING: ODEBUG bug in {func}', prelude: true },
-    { id: 'fortify', words: ['detected buffer overflow in', 'detected field-spanning'], match: `^(?:detected buffer overflow in {func}|memcpy: detected field-spanning write)`, title: 'buffer overflow in {func}', prelude: true },
+    { id: 'cfi', words: ['CFI failure'], match: `^CFI failure (?:at {func}|\\(target: )`, title: 'CFI failure in {func}', prelude: true },
+    { id: 'fortify', words: ['detected buffer overflow', 'detected field-spanning'], match: `^(?:detected buffer overflow in {func}|\\w+: detected buffer overflow: \\d+ byte|memcpy: detected field-spanning write)`, title: 'buffer overflow in {func}', prelude: true },
   ]),
 ];
 
@@ -268,6 +272,10 @@ const WARNINGS: Rule[] = family('warning', { body: 'trace', guilty: 'header', ex
   { id: 'warning', words: ['WARNING: '], match: `WARNING: (?:CPU:? ?{cpu} PID:? ?{pid} )?at {cond}(?:{src}|0x[0-9a-f]+|\\S+)(?: {func})?`, title: 'WARNING in {func}' },
   { id: 'warning-new', words: ['WARNING: '], match: `WARNING: {cond}(?:{src} )?at (?:{func}|0x[0-9a-f]+)(?: \\[[\\w-]+\\])?, CPU#{cpu}: {task}/{pid}$`, title: 'WARNING in {func}' },
   { id: 'warning-cut', words: ['WARNING: '], match: `^WARNING: CPU: \\d+ PID`, title: 'WARNING in {func}', headless: true },
+  { id: 'stack-walk', words: ['WARNING: kernel stack', 'WARNING: stack going', 'WARNING: can\'t access', 'WARNING: can\'t dereference', 'WARNING: unrecognized unwind'], match: `^WARNING: (?:(?<what>kernel stack (?:regs|frame pointer)) at .* has bad|(?<what2>stack going in the wrong direction)|(?<what3>can't (?:access|dereference) \\w+|unrecognized unwind \\w+))`, title: 'WARNING: {what}', expectsTrace: false, guilty: 'none' },
+  { id: 'irq-nobody', words: ['nobody cared'], match: `^irq \\d+: nobody cared`, title: 'irq: nobody cared', guilty: 'none' },
+  { id: 'softirq', words: ['softirq: huh', 'huh, entered'], match: `^(?:softirq: )?huh, entered (?:softirq \\d+ (?<what>\\w+)|(?<what2>\\S+))`, title: 'softirq {what} left another preempt count', body: 'none', expectsTrace: false, guilty: 'none' },
+  { id: 'netdevice', words: ['unregister_netdevice: waiting'], match: `^unregister_netdevice: waiting for \\S+ to become free`, title: 'unregister_netdevice: waiting for a device to become free', body: 'none', expectsTrace: false, guilty: 'none' },
   { id: 'msr', words: ['unchecked MSR access'], match: `^unchecked MSR access error: `, title: 'unchecked MSR access in {func}', informational: true, guilty: 'trace' },
   { id: 'duplicate-name', words: ['cannot create duplicate', 'kobject_add_internal failed', 'tried to init an initialized'], match: `(?:^sysfs: cannot create duplicate filename|^(?:kobject: )?kobject_add_internal failed for .* with -EEXIST|^kobject.*tried to init an initialized object)`, title: 'duplicate name in {func}', guilty: 'trace' },
   { id: 'page-allocation', words: ['page allocation failure', 'page allocation stalls', 'allocation failure:'], match: `^(?:{task}: )?(?:page allocation failure: order:|page allocation stalls for|vmalloc: allocation failure|vmalloc error: )`, title: 'page allocation failure in {func}', guilty: 'trace', body: 'free' },
@@ -300,6 +308,7 @@ const MEMORY: Rule[] = [
     { id: 'mce', words: ['[Hardware Error]', 'Machine check events logged', 'HARDWARE ERROR', 'Machine Check Exception'], match: `^(?:\\{\\d+\\})?(?:mce: |MCE: |BERT: |EDAC .*?: |.*?: )?(?:\\{\\d+\\})?\\[Hardware Error\\]: (?<what>.*)|^(?:mce: )?Machine check events logged|^HARDWARE ERROR|^CPU \\d+: Machine Check Exception`, title: 'machine check', partOf: ['mce'] },
     { id: 'mce-memory', words: ['ncorrected hardware memory error', 'hardware memory corruption fault'], match: `(?:[Uu]ncorrected hardware memory error in user-access at {addr}|^MCE: Killing {task}:{pid} due to hardware memory corruption)`, title: 'machine check: uncorrected memory error', partOf: ['mce', 'mce-memory'] },
     { id: 'edac', words: ['EDAC '], match: `^EDAC \\S+: \\d+ (?<what>[CU]E) `, title: 'machine check: EDAC {what}', body: 'none' },
+    { id: 'nmi-reason', words: ['NMI: PCI system error', 'NMI: IOCK error'], match: `^NMI: (?<what>PCI system error|IOCK error)`, title: 'NMI: {what}', body: 'trace' },
     { id: 'nmi-unknown', words: ['NMI received for unknown reason'], match: `NMI received for unknown reason`, title: 'NMI for unknown reason', body: 'trace' },
   ]),
   ...family('memory-failure', { body: 'none', guilty: 'none', expectsTrace: false }, [
@@ -314,9 +323,9 @@ const MEMORY: Rule[] = [
 
 const DAX: Rule[] = [
   ...family('dax-off', LINE, [
-    { id: 'dax-unsupported', words: ['DAX unsupported', 'Turning off DAX', 'urning off DAX', 'does not support dax', 'does not support DAX', 'unsupported blocksize for dax', 'unsupported blocksize for DAX', 'DAX disabled', 'dax disabled', 'Disabling DAX', 'disabling DAX', 'disabling dax'], match: `^(?:(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\)| {dev})?: )?.*?(?:DAX unsupported|[Tt]urning off DAX|does not support (?:dax|DAX)|unsupported blocksize for (?:dax|DAX)|(?:dax|DAX) disabled|[Dd]isabling (?:dax|DAX))`, title: 'DAX turned off: {fs}', partOf: ['dax-core'] },
-    { id: 'dax-conflict', words: ["can't mount with dax", "can't mount with both", 'DAX and reflink', 'DAX is incompatible', 'dax is incompatible', "can't support DAX", "Cannot enable DAX", 'dax option not supported', 'DAX cannot be', 'DAX and', 'and DAX'], match: `^(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\))?: .*(?:can't mount with (?:both )?(?:dax|data=journal.*dax)|DAX and reflink cannot|[Dd][Aa][Xx] is incompatible|can't support DAX|Cannot enable DAX|dax option not supported|DAX cannot be)`, title: 'DAX refused: {fs}' },
-    { id: 'dax-core', words: ['dax access failed', 'partition for dax', 'dax support not enabled', 'support dax', 'bdev for dax', 'blocksize for dax', 'dax page-cache'], match: `^(?:dax: )?(?<dev>pmem[\\w.]*|namespace[\\d.]+)(?: \\([^)]*\\))?: error: .*dax`, title: 'DAX refused by {device}' },
+    { id: 'dax-unsupported', words: ['DAX unsupported', 'Turning off DAX', 'urning off DAX', 'does not support dax', 'does not support DAX', 'unsupported blocksize for dax', 'unsupported blocksize for DAX', 'DAX disabled', 'dax disabled', 'Disabling DAX', 'disabling DAX', 'disabling dax', 'Turning DAX off'], match: `^(?:(?<fs>[A-Za-z][\\w-]*)(?: \\((?:device )?{dev}\\)| {dev})?: )?.*?(?:DAX unsupported|[Tt]urning off DAX|does not support (?:dax|DAX)|unsupported blocksize for (?:dax|DAX)|(?:dax|DAX) disabled|[Dd]isabling (?:dax|DAX)|Turning DAX off)`, title: 'DAX turned off: {fs}', partOf: ['dax-core'] },
+    { id: 'dax-conflict', words: ["can't mount with dax", "can't mount with both", 'DAX and reflink', 'DAX is incompatible', 'dax is incompatible', "can't support DAX", "Cannot enable DAX", 'dax option not supported', 'DAX cannot be', 'DAX and', 'and DAX', "dax can't be enabled", 'dax options not supported'], match: `^(?<fs>[A-Za-z][\\w-]*):?(?: \\((?:device )?{dev}\\))?: .*(?:can't mount with (?:both )?(?:dax|data=journal.*dax)|DAX and reflink can ?not|dax can't be enabled|dax options not supported|[Dd][Aa][Xx] is incompatible|can't support DAX|Cannot enable DAX|dax option not supported|DAX cannot be)`, title: 'DAX refused: {fs}' },
+    { id: 'dax-core', words: ['dax access failed', 'partition for dax', 'dax support not enabled', 'support dax', 'bdev for dax', 'blocksize for dax', 'dax page-cache'], match: `^(?:dax: )?(?:VFS \\((?<dev>[\\w.!-]+)\\)|(?<dev2>[\\w.!-]+)(?: \\([^)]*\\))?): error: (?:.*(?:partition|blocksize|bdev|support) (?:for )?dax|dax .*)`, title: 'DAX refused by {device}' },
     { id: 'no-zone-device', words: ['ZONE_DEVICE'], match: `^(?:nd_\\w+|dax\\w*|pmem\\w*|device-mapper|XFS|EXT[24]-fs)\\b.*ZONE_DEVICE`, title: 'DAX turned off: no ZONE_DEVICE' },
   ]),
   ...family('warning', LINE, [
@@ -331,8 +340,8 @@ const DAX: Rule[] = [
     },
     {
       id: 'nvdimm-failure',
-      words: ['nd_pmem ', 'nd_region ', 'nd_bus ', 'nd_btt ', 'nd_blk ', 'nd_dax', 'nd_pfn', 'dax_pmem ', 'device_dax ', 'kmem dax', 'dax dax', 'nvdimm ', 'libnvdimm', 'e820_pmem', 'virtio_pmem '],
-      match: `^(?<driver>nd_\\w+|dax_\\w+|device_dax|kmem|dax|nvdimm|libnvdimm|e820_pmem|virtio_pmem)(?: {dev})?: (?:[\\w.]+: )?(?<what>.*?(?:could not reserve|failed|[Ff]ailure|misaligned|unable to (?!guarantee)|[Uu]nable to (?!guarantee)|rejecting|inaccessible|bad offset|invalid|corrupt|mismatch|no such|not enough|too small|timed? ?out).*)`,
+      words: ['nfit ACPI', 'acpi nfit', 'nd_pmem ', 'nd_region ', 'nd_bus ', 'nd_btt ', 'nd_blk ', 'nd_dax', 'nd_pfn', 'dax_pmem ', 'device_dax ', 'kmem dax', 'dax dax', 'nvdimm ', 'libnvdimm', 'e820_pmem', 'virtio_pmem '],
+      match: `^(?<driver>nd_\\w+|dax_\\w+|device_dax|kmem|dax|nfit|acpi nfit|nvdimm|libnvdimm|e820_pmem|virtio_pmem)(?: {dev})?: (?:[\\w.]+: )?(?<what>.*?(?:could not reserve|cannot be hotremoved|io error|has bad|failed|[Ff]ailure|misaligned|unable to (?!guarantee)|[Uu]nable to (?!guarantee)|rejecting|inaccessible|bad offset|invalid|corrupt|mismatch|no such|not enough|too small|timed? ?out).*)`,
       title: '{driver}: {what}',
     },
   ]),
@@ -340,13 +349,18 @@ const DAX: Rule[] = [
 
 const FILESYSTEMS: Rule[] = family('bug', { body: 'free', guilty: 'header', expectsTrace: false }, [
   { id: 'ext-error', words: ['-fs error'], match: `^(?<fs>EXT[234]-fs) error(?: \\(device {dev}\\))?(?: in {func}|: {func})?`, title: '{fs} error in {func}', body: 'none' },
-  { id: 'ext-abort', words: ['-fs (', 'borting journal', 'etected aborted journal', '-fs: '], match: `^(?:(?<fs>EXT[234]-fs) \\({dev}\\): (?:panic forced|previous I/O error to superblock|Delayed block allocation failed)|JBD2: (?:Detected aborted|Error -?\\d+ detected)|Aborting journal on device {dev})`, title: 'journal aborted', body: 'none' },
+  { id: 'ext-abort', words: ['-fs (', 'borting journal', 'etected aborted journal', '-fs: ', 'JBD2: '], match: `^(?:(?<fs>EXT[234]-fs) \\({dev}\\): panic forced|JBD2: (?:Detected aborted|Error -?\\d+ detected)|Aborting journal on device {dev})`, title: 'journal aborted', body: 'none' },
+  { id: 'ext-lost', words: ['-fs (', 'JBD2: '], match: `^(?:(?<fs>EXT[234]-fs) \\({dev}\\): (?<what>previous I/O error to superblock|I/O error while writing superblock|Delayed block allocation failed)|(?<fs2>JBD2): (?<what2>Detected IO errors while flushing|I/O error|recovery failed))`, title: '{fs}: {what}', body: 'none' },
+  { id: 'ext-user-shutdown', words: ['shut down requested'], match: `^EXT4-fs \\({dev}\\): shut down requested`, title: 'EXT4: shut down by its user', body: 'none', informational: true },
+  { id: 'ext-damage', words: ['-fs ('], match: `^(?<fs>EXT[234]-fs) \\({dev}\\): (?:error: {func}: |group descriptors corrupted|{func}: Checksum for group|failed to open journal|error loading journal|Inode \\d+ \\([^)]*\\): (?:orphan list check failed|i_reserved_data_blocks))`, title: '{fs} error in {func}', body: 'none' },
+  { id: 'ext-io', words: ['-fs warning'], match: `^(?<fs>EXT[234]-fs) warning \\(device {dev}\\): {func}:\\d+: I/O error`, title: '{fs}: I/O error in {func}', body: 'none' },
+  { id: 'xfs-io', words: ['I/O error', 'I/O Error', 'returned error', 'mount/recovery failed', 'log mount failed', 'page discard', 'writeback error'], match: `^XFS(?: \\({dev}\\))?: (?:metadata I/O error(?:(?:: block [^"]*|:? in )\\(?"{func}[^"]*"\\)?)?|log I/O error|{func}: .*returned error -?\\d+|page discard on|writeback error|log mount(?:/recovery)? failed)`, title: 'XFS: I/O error in {func}', body: 'none', partOf: ['xfs-internal', 'xfs-corruption'] },
   { id: 'xfs-internal', words: ['Internal error '], match: `^XFS(?: \\({dev}\\))?: Internal error (?<what>.*?) at line \\d+ of file (?<file>\\S+?)\\.? +Caller {func}`, title: 'XFS: internal error in {func}', body: 'free' },
-  { id: 'xfs-corruption', words: ['orruption detected', 'orruption of in-memory', 'orruption warning', 'Corruption'], match: `^XFS(?: \\({dev}\\))?: (?:Metadata (?:corruption|CRC error) detected|Corruption of in-memory data(?: \\(0x[0-9a-f]+\\))? detected|corruption warning|Corruption detected)(?: at {func})?`, title: 'XFS: corruption detected in {func}', body: 'free', partOf: ['xfs-internal', 'xfs-corruption'] },
+  { id: 'xfs-corruption', words: ['orruption detected', 'orruption of in-memory', 'orruption warning', 'Corruption'], match: `^XFS(?: \\({dev}\\))?: (?:Metadata (?:corruption|CRC error) detected|Corruption of in-memory data(?: \\(0x[0-9a-f]+\\))? detected|[Cc]orruption warning|Corruption detected)(?: at {func})?`, title: 'XFS: corruption detected in {func}', body: 'free', partOf: ['xfs-internal', 'xfs-corruption'] },
   { id: 'xfs-crc', words: ['Metadata CRC error'], match: `^XFS(?: \\({dev}\\))?: Metadata CRC error detected(?: at {func})?`, title: 'XFS: corruption detected in {func}', body: 'free', partOf: ['xfs-internal', 'xfs-corruption'] },
   { id: 'xfs-user-shutdown', words: ['User initiated shutdown'], match: `^XFS(?: \\({dev}\\))?: User initiated shutdown received`, title: 'XFS: shut down by its user', body: 'none', informational: true },
   { id: 'xfs-shutdown', words: ['ilesystem has been shut down', 'hutting down filesystem', 'xfs_do_force_shutdown', 'I/O Error Detected'], match: `^XFS(?: \\({dev}\\))?: (?!User initiated)(?:Filesystem has been shut down|xfs_do_force_shutdown|.*Shutting down filesystem|.*I/O Error Detected)`, title: 'XFS: file system shut down', body: 'none', partOf: ['xfs-internal', 'xfs-corruption', 'xfs-user-shutdown'] },
-  { id: 'btrfs', words: ['BTRFS error', 'BTRFS critical', 'BTRFS: error'], match: `^BTRFS:? (?:error|critical)(?: \\(device {dev}[^)]*\\))?`, title: 'BTRFS error', body: 'none' },
+  { id: 'btrfs', words: ['BTRFS error', 'BTRFS critical', 'BTRFS: error', 'BTRFS: Transaction aborted'], match: `^BTRFS:? (?:error|critical|Transaction aborted)(?: \\(device {dev}[^)]*\\))?`, title: 'BTRFS error', body: 'none' },
 ]);
 
 const TAINTS: Rule[] = family('taint', LINE, [
