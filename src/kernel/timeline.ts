@@ -54,6 +54,11 @@ const ANNOUNCED: readonly [RegExp, string][] = [
   [/^(?:md|mdadm|dm-crypt|Please enter passphrase)/, 'waits for a person'],
 ];
 
+/** Steps that compute for long where instructions are emulated; the line before or behind the pause tells. A pause above the limit, in seconds, is none of theirs. */
+const COMPUTING: readonly { before?: RegExp; after?: RegExp; why: string; limit: number }[] = [
+  { before: /^Asymmetric key parser 'x509' registered/, after: /^alg: self-tests for .* passed|^cryptomgr_test/, why: 'tests its ciphers', limit: 10 },
+];
+
 /** Lines that interrupt whatever is being set up and so say nothing about it. */
 const ASIDE = /^(?:clocksource|tsc|random|Refined|input|usb|hid|audit|IPv6|TCP|UDP|NET|ata\d|sd |sr |cdrom|psmouse|rtc|evm|ima)[: ]/;
 const SUBSYSTEMS: readonly [RegExp, string][] = [
@@ -95,6 +100,8 @@ export class Timeline {
   #firstTime: number | undefined;
   #last: { text: string; time: number; line: number } | undefined;
   #subsystem: string | undefined;
+  /** The last line that was no interruption. */
+  #step = '';
   /** Pauses by size, in half powers of two of a microsecond: a rhythm in flat memory. */
   #histogram = new Uint32Array(80);
   #gaps: Gap[] = [];
@@ -124,6 +131,7 @@ export class Timeline {
     this.#firstTime = undefined;
     this.#last = undefined;
     this.#subsystem = undefined;
+    this.#step = '';
     this.#histogram.fill(0);
     this.#gaps = [];
   }
@@ -154,6 +162,7 @@ export class Timeline {
     this.#last = { text, time: Math.max(time, last?.time ?? time), line: number };
     if (++this.#lines > 100_000) this.#booting = false;
     this.#subsystem = subsystemOf(text) ?? this.#subsystem;
+    if (!ASIDE.test(text)) this.#step = text;
   }
 
   /** A line of a report: it takes its time, but is no step of the boot. */
@@ -204,7 +213,7 @@ export class Timeline {
       beforeLine: last.line,
       afterLine: number,
       subsystem: this.#subsystem,
-      explained: ANNOUNCED.find(([match]) => match.test(last.text))?.[1],
+      explained: ANNOUNCED.find(([match]) => match.test(last.text))?.[1] ?? COMPUTING.find(({ before, after, limit }) => seconds <= limit && (before?.test(this.#step) === true || after?.test(text) === true))?.why,
     });
     if (this.#gaps.length > CANDIDATES) {
       this.#gaps.sort((a, b) => b.seconds - a.seconds);

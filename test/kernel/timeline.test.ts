@@ -43,6 +43,12 @@ describe('stalls', () => {
     expect(parseKernelLog(text).stalls.map(({ seconds }) => Math.round(seconds))).toEqual([20, 19]);
   });
 
+  it('knows what computes for long on an emulated CPU, up to a limit', () => {
+    const ciphers = (pause: number): string => `${boot(60, 0.01, 0.02, { init: false })}${stamp(2, "Asymmetric key parser 'x509' registered")}${stamp(2.1, 'clocksource: Switched to clocksource tsc')}${stamp(2.1 + pause, 'io scheduler bfq registered')}${stamp(pause + 3, 'Run /init as init process')}`;
+    expect(parseKernelLog(ciphers(5))).toMatchObject({ findings: [], stalls: [{ explained: 'tests its ciphers' }] });
+    expect(parseKernelLog(ciphers(35))).toMatchObject({ findings: [{ kind: 'boot-stall' }] });
+  });
+
   it('stops at user space', () => {
     for (const last of ['Run /sbin/init as init process', 'Freeing unused kernel memory: 1572K', 'systemd[1]: systemd 232 running in system mode'])
       expect(parseKernelLog(boot(50, 0.01, 0.01, { init: false }) + stamp(1, last) + stamp(60, 'EXT4-fs (vda): mounted')).stalls, last).toEqual([]);
