@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { CommandModule } from 'yargs';
 import { UsageError, messageOf } from '../errors.js';
 import { cacheEntries, cacheRoot, diskUsage } from '../guest/cache.js';
-import { KNOWN_SUITES, cachedDebianKernels, kernelsOf, namesKernel } from '../guest/debian.js';
+import { KNOWN_SUITES, cachedDebianKernels, isCloud, kernelsOf, namesKernel } from '../guest/debian.js';
 import { humanSize } from '../units.js';
 
 interface KernelsArguments {
@@ -24,6 +24,9 @@ interface Row {
   bytes: number;
 }
 
+/** How --kernel names it: flavours of one version differ in the release only. */
+const specOf = (suite: string, release: string, version: string): string => `debian:${suite}/${isCloud({ release }) ? release : version}`;
+
 async function rows(pattern: string | undefined, update: boolean): Promise<Row[]> {
   const cached = new Map(cachedDebianKernels().map(({ folder, origin }) => [`${origin.release} ${origin.version}`, { folder, origin }]));
   const found: Row[] = [];
@@ -33,14 +36,14 @@ async function rows(pattern: string | undefined, update: boolean): Promise<Row[]
       for (const { release, version, size } of await kernelsOf(suite, update)) {
         const here = cached.get(`${release} ${version}`);
         seen.add(`${release} ${version}`);
-        found.push({ spec: `debian:${suite}/${version}`, release, version, suite, cached: here !== undefined, bytes: here ? diskUsage(here.folder) : size });
+        found.push({ spec: specOf(suite, release, version), release, version, suite, cached: here !== undefined, bytes: here ? diskUsage(here.folder) : size });
       }
     } catch (error) {
       // A suite that this archive does not carry is no news; anything else is.
       if (!(error instanceof UsageError)) process.stderr.write(`daxrig: ${messageOf(error)}\n`);
     }
   }
-  for (const [key, { folder, origin }] of cached) if (!seen.has(key)) found.push({ spec: `debian:${origin.suite}/${origin.version}`, release: origin.release, version: origin.version, suite: origin.suite, cached: true, bytes: diskUsage(folder) });
+  for (const [key, { folder, origin }] of cached) if (!seen.has(key)) found.push({ spec: specOf(origin.suite, origin.release, origin.version), release: origin.release, version: origin.version, suite: origin.suite, cached: true, bytes: diskUsage(folder) });
   const wanted = found.filter((row) => pattern === undefined || row.suite === pattern || namesKernel(pattern, row));
   if (wanted.length === 0) throw new UsageError(`no kernel ${pattern ?? ''}; name a suite, a version or a glob, for example trixie or '6.12*'`);
   return wanted;

@@ -233,13 +233,17 @@ export function compareVersions(a: string, b: string): number {
 const matches = (pattern: string, text: string): boolean =>
   new RegExp(`^${pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$`).test(text);
 
-/** True when a pattern (a version, its beginning up to a dot or dash, or a glob) names this kernel. */
+/** True when a pattern (a version, its beginning up to a dot or dash, a glob, or the flavour "cloud") names this kernel. */
 export function namesKernel(pattern: string, kernel: { release: string; version: string }): boolean {
+  if (pattern === 'cloud') return isCloud(kernel);
   return [kernel.release, kernel.version].some((text) => matches(pattern, text) || (!pattern.includes('*') && (matches(`${pattern}.*`, text) || matches(`${pattern}-*`, text) || matches(`${pattern}+*`, text) || matches(`${pattern}~*`, text))));
 }
 
+/** Debian's cloud flavour: without MEMORY_FAILURE and most drivers. */
+export const isCloud = ({ release }: { release: string }): boolean => /-cloud-/.test(release);
+
 /**
- * Kernels named by the text after `debian:`: SUITE (the one it installs by itself), SUITE/VERSION, VERSION in any suite, or globs in
+ * Kernels named by the text after `debian:`: SUITE (the one it installs by itself), SUITE/VERSION, SUITE/cloud, VERSION in any suite, or globs in
  * either place (then all that match, the newest of each release). Throws UsageError when nothing has that name.
  */
 export async function findDebianKernels(text: string): Promise<DebianKernel[]> {
@@ -253,8 +257,10 @@ export async function findDebianKernels(text: string): Promise<DebianKernel[]> {
   for (const suite of suites) {
     try {
       // Debian's cloud kernels cannot fail memory: only who names them means them.
-      const kernels = (await kernelsOf(suite)).filter(({ release }) => /cloud/.test(pattern ?? '') || !/-cloud-/.test(release));
-      const fitting = pattern === undefined ? kernels.slice(0, 1) : kernels.filter((kernel) => namesKernel(pattern, kernel));
+      const kernels = (await kernelsOf(suite)).filter((kernel) => /cloud/.test(pattern ?? '') || !isCloud(kernel));
+      // Of the flavours, the one of the kernel that the suite itself installs comes first.
+      const own = kernels[0]?.release.replace(/-amd64$/, '-cloud-amd64');
+      const fitting = pattern === undefined ? kernels.slice(0, 1) : kernels.filter((kernel) => namesKernel(pattern, kernel)).sort((a, b) => Number(b.release === own) - Number(a.release === own));
       found.push(...(pattern?.includes('*') ? fitting : fitting.slice(0, 1)));
     } catch (error) {
       if (suites.length === 1) throw error;
@@ -264,7 +270,7 @@ export async function findDebianKernels(text: string): Promise<DebianKernel[]> {
   const newest = [...new Map(found.map((kernel) => [kernel.release, kernel])).values()].sort((a, b) => compareVersions(a.version, b.version));
   if (newest.length === 0) {
     if (failure instanceof BrokenError) throw failure;
-    throw new UsageError(`debian:${text}: no kernel of that name in ${suites.join(', ')}; see "daxrig kernels"`);
+    throw new UsageError(`debian:${text}: no kernel of that name in ${suites.length === 0 ? `any suite called ${first}` : suites.join(', ')}; see "daxrig kernels"`);
   }
   const exact = pattern === undefined || pattern.includes('*') || first.includes('*');
   return exact ? newest : newest.slice(-1);

@@ -34,11 +34,13 @@ export interface ResolveOptions {
   progress?: (text: string) => void;
   /** False: a kernel that cannot be tested is resolved all the same, to be looked at. */
   check?: boolean;
+  /** True: of several kernels of Debian that a glob names, only the newest. */
+  newest?: boolean;
 }
 
 /** Release and configuration of one kernel, testable or not. Throws UsageError when its configuration is not to be found. */
 export async function findKernelConfig(spec: string, progress: (text: string) => void): Promise<{ release: string; config: string }> {
-  const [kernel] = await resolveKernels(spec, { progress, check: false });
+  const [kernel] = await resolveKernels(spec, { progress, check: false, newest: true });
   if (kernel?.config === undefined) throw new UsageError(`--kernel ${spec}: no configuration beside it; name the file by --kconfig`);
   return { release: kernel.release, config: kernel.config };
 }
@@ -49,13 +51,13 @@ export async function resolveKernels(spec: string | undefined, options: ResolveO
   if (spec === undefined || spec.startsWith('debian:')) {
     const name = spec?.slice('debian:'.length) ?? machineSuite() ?? 'stable';
     if (name === '') throw new UsageError('debian: needs a suite or a version, for example debian:bookworm or debian:6.12*');
-    const folders = await debianFolders(name, progress);
+    const folders = await debianFolders(name, progress, options.newest === true);
     return Promise.all(folders.map((folder) => fromFolder(spec ?? `debian:${name}`, folder, options)));
   }
   return [await resolvePath(spec, options)];
 }
 
-async function debianFolders(name: string, progress: (text: string) => void): Promise<string[]> {
+async function debianFolders(name: string, progress: (text: string) => void, newest: boolean): Promise<string[]> {
   let kernels;
   try {
     kernels = await findDebianKernels(name);
@@ -71,7 +73,7 @@ async function debianFolders(name: string, progress: (text: string) => void): Pr
     return [known[0]!.folder];
   }
   const folders = [];
-  for (const kernel of kernels) folders.push(await fetchKernel(kernel, progress));
+  for (const kernel of newest ? kernels.slice(-1) : kernels) folders.push(await fetchKernel(kernel, progress));
   return folders;
 }
 
