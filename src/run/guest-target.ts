@@ -12,7 +12,7 @@ import { isComplaint, parseKernelLog, type Finding } from '../kernel/klog.js';
 import { notNow } from './execute.js';
 import type { PlannedInstance } from './plan.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
-import type { InstanceOptions, Target, TargetResult } from './target.js';
+import { THOROUGH_FACTOR, type InstanceOptions, type Target, type TargetResult } from './target.js';
 
 /** Seconds an instance may take unless it or --timeout says otherwise. */
 const DEFAULT_TIMEOUT = 60;
@@ -27,6 +27,8 @@ export interface GuestTargetOptions {
   load: string[];
   /** False: boot for every instance instead of restoring. */
   snapshot: boolean;
+  /** Workloads take the time that it takes. */
+  thorough: boolean;
   progress: (text: string) => void;
   /** Called with the state that instances run from, once it is there. */
   onState?: (state: SavedState) => void;
@@ -136,7 +138,7 @@ export class GuestTarget implements Target {
   }
 
   #job(instance: PlannedInstance, seed: number): GuestJob {
-    const { config, load } = this.#options;
+    const { config, load, thorough } = this.#options;
     const counted = config.clock === 'icount';
     const kconfig = config.kernel.config?.match(/^CONFIG_\w+(?==[ym])/gm)?.map((line) => line.slice('CONFIG_'.length));
     const asked = instance.workload.needs.kconfig ?? [];
@@ -148,6 +150,7 @@ export class GuestTarget implements Target {
       clock: config.clock,
       target: { kind: 'namespace' },
       load,
+      thorough,
       ...(config.coverage ? { coverage: true } : {}),
       ...(kconfig ? { kconfig: kconfig.filter((option) => asked.includes(option)) } : {}),
       // Under icount all randomness follows from the seed; by wall clock every copy is its own.
@@ -159,7 +162,8 @@ export class GuestTarget implements Target {
   #limit(instance: PlannedInstance, options: InstanceOptions): number {
     if (options.gdb) return Infinity;
     if (options.timeout !== undefined) return options.timeout;
-    return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (this.#options.config.clock === 'icount' ? ICOUNT_FACTOR : 1);
+    const { config, thorough } = this.#options;
+    return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (config.clock === 'icount' ? ICOUNT_FACTOR : 1) * (thorough ? THOROUGH_FACTOR : 1);
   }
 }
 
