@@ -5,7 +5,7 @@ import path from 'node:path';
 import { BrokenError, SystemError } from '../errors.js';
 import { MiB, formatSize, hex, parseSize } from '../units.js';
 import * as native from '../native.js';
-import { chardevOf, createNamespace, namespaces, regions, type Namespace, type Region } from './ndctl.js';
+import { chardevOf, createNamespace, regionsWithNamespaces, type Namespace, type Region } from './ndctl.js';
 import type { DevdaxPlace, FsdaxPlace, Place } from './place.js';
 import { pmemRanges } from './iomem.js';
 import { tool } from './tool.js';
@@ -39,12 +39,12 @@ export async function provision(request: PlaceRequest, folder: string): Promise<
 }
 
 async function configure(request: PlaceRequest): Promise<Namespace> {
-  const known = await regions();
+  const known = await regionsWithNamespaces();
   const region = known[request.region ?? 0];
   if (!region) throw new UnmetNeed(known.length === 0 ? 'no pmem region on this machine; boot with memmap=nn!ss, or use a guest layout with pmem' : `no pmem region ${request.region}: this machine has ${known.length}`);
   const index = region.dev.replace('region', '');
   checkRoom(region, request.align ?? '2M');
-  const existing = (await namespaces(true)).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
+  const existing = (region.namespaces ?? []).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
   const target = existing[0] ? { namespace: existing[0].dev } : { region: region.dev };
   return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
 }
