@@ -31,6 +31,8 @@ namespace {
 constexpr int kConductorPriority = 90;
 constexpr int kHighPriority = 20;
 constexpr int kLowPriority = 10;
+constexpr std::int64_t kBreathEveryNs = 20'000'000;
+constexpr std::int64_t kBreathNs = 1'000'000;
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kStack = std::size_t{1} << 19;
 // A word is said to belong to a pattern only if its place is one that a file could have.
@@ -658,24 +660,48 @@ void sleepNs(std::int64_t ns) noexcept {
   clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
 }
 
+/** Threads that have ended are not joined yet, so their handles are good; the kernel may say ESRCH of them. */
+void setPriority(const Actor& actor, int priority) noexcept {
+  sched_param parameter{};
+  parameter.sched_priority = priority;
+  pthread_setschedparam(actor.thread, priority > 0 ? SCHED_FIFO : SCHED_OTHER, &parameter);
+}
+
+/**
+ * Real-time threads that never sleep would keep the kernel's own ones off the CPU, and some call of theirs may spin until one
+ * of those has run: every now and then all are equals for a moment.
+ */
+void breathe(Race& race, std::size_t top) noexcept {
+  for (const Actor& actor : race.actors) setPriority(actor, 0);
+  sleepNs(kBreathNs);
+  for (const Actor& actor : race.actors) setPriority(actor, actor.index == top ? kHighPriority : kLowPriority);
+}
+
 void steer(Race& race) noexcept {
   std::uint64_t random = words::start(race.plan.seed);
   const auto spread = static_cast<std::uint64_t>(race.plan.maxNs - race.plan.minNs + 1);
   std::size_t top = 0;
-  while (race.alive.load() > 0) {
+  std::int64_t breath = race.startNs;
+  while (race.alive.load() > 0 && !race.stop.load()) {
     sleepNs(race.plan.minNs + static_cast<std::int64_t>((nextRandom(random) >> 11) % spread));
-    if (!race.limited && nanoseconds(CLOCK_MONOTONIC) - race.startNs > race.plan.limitNs) {
+    const std::int64_t now = nanoseconds(CLOCK_MONOTONIC);
+    if (now - race.startNs > race.plan.limitNs) {
       race.limited = !race.stop.load();
       race.end();
     }
+    if (now - breath > kBreathEveryNs) {
+      breathe(race, top);
+      breath = nanoseconds(CLOCK_MONOTONIC);
+    }
     if (race.actors.size() < 2 || race.alive.load() == 0) continue;
     const std::size_t chosen = (top + 1 + (nextRandom(random) >> 11) % (race.actors.size() - 1)) % race.actors.size();
-    // Threads that have ended are not joined yet, so their handles are good; the kernel may say ESRCH of them.
-    pthread_setschedprio(race.actors[top].thread, kLowPriority);
-    pthread_setschedprio(race.actors[chosen].thread, kHighPriority);
+    setPriority(race.actors[top], kLowPriority);
+    setPriority(race.actors[chosen], kHighPriority);
     top = chosen;
     ++race.switches;
   }
+  // Nobody is in a hurry to end.
+  for (const Actor& actor : race.actors) setPriority(actor, 0);
 }
 
 void watch(Race& race) {
