@@ -48,6 +48,12 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     why: 'the end of a transfer does not wake who waits for its DAX pages: truncate and hole punch hang for ever',
   },
   {
+    workload: 'fsdax/dma-truncate',
+    from: '6.15',
+    reason: /^every operation of the race should end; was .*(ext4_wait_dax_page|xfs_wait_dax_page).*dax_break_layout/,
+    why: 'truncate and hole punch wait for a transfer\'s page to have no user at all: one that maps it meanwhile keeps them waiting for ever',
+  },
+  {
     workload: 'fsdax/reflink',
     from: '6.0',
     until: '6.2',
