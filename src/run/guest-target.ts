@@ -173,16 +173,26 @@ async function running(starting: Promise<Session>): Promise<Session> {
   return session;
 }
 
+/** Seconds without a word, after which a guest whose kernel has complained is not waited for any longer: it failed either way. */
+const SILENCE = 15;
+
 /** Follows a running copy to the instance's result, or to its end. */
 async function listen(session: Session, instance: PlannedInstance, options: InstanceOptions, limit: number): Promise<InstanceResult> {
-  const started = Date.now() - session.starved();
-  const left = (): number => started + session.starved() + limit * 1000 - Date.now();
+  const now = (): number => Date.now() - session.starved();
+  const started = now();
+  const left = (): number => started + limit * 1000 - now();
   let step = 'before the workload started';
+  let said = started;
   for (;;) {
-    const received = await session.next(Math.max(0, Math.min(left(), 1 << 30)));
+    const received = await session.next(Math.max(0, Math.min(left(), SILENCE * 1000)));
     if (options.signal.aborted) return empty('lost', 'interrupted');
-    if (received.kind === 'timeout' && left() > 0) continue;
-    if (received.kind === 'timeout') return hung(session, instance, `no result within ${limit} s; last step: ${step}`);
+    if (received.kind === 'timeout') {
+      if (left() <= 0) return hung(session, instance, `no result within ${limit} s; last step: ${step}`);
+      const silent = Math.round((now() - said) / 1000);
+      if (!options.gdb && silent >= SILENCE && worst(consoleFindings(session).findings, instance)) return hung(session, instance, `no sign of life for ${silent} s; last step: ${step}`);
+      continue;
+    }
+    said = now();
     if (received.kind === 'end') return vanished(session, received.end, step, instance);
     const { message } = received;
     if (message.type === 'agent-exit' || message.type === 'agent-error') {
