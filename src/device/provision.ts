@@ -45,9 +45,14 @@ async function configure(request: PlaceRequest): Promise<Namespace> {
   const index = region.dev.replace('region', '');
   checkRoom(region, request.align ?? '2M');
   const existing = (region.namespaces ?? []).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
+  if (existing[0] && isAsAsked(existing[0], request)) return existing[0];
   const target = existing[0] ? { namespace: existing[0].dev } : { region: region.dev };
   return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
 }
+
+/** A legacy region's namespace comes up with DAX, its page map in memory, and no info block: remaking it would make the same again. */
+const isAsAsked = (found: Namespace, { mode, map, align }: PlaceRequest): boolean =>
+  mode === 'fsdax' && found.mode === 'fsdax' && map === 'mem' && found.map === 'mem' && align === undefined && found.align === undefined && found.uuid === undefined && found.blockdev !== undefined;
 
 /** A namespace begins with an info block, and its data at the next multiple of the alignment (drivers/nvdimm/pfn_devs.c). */
 function checkRoom(region: Region, align: string): void {
