@@ -3,7 +3,7 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import { race, raceAsync, type RaceActor, type RaceResult } from '../../native.js';
-import { ExpectationError, type Context, type Workload } from '../types.js';
+import type { Context, Workload } from '../types.js';
 
 /** Claimed collisions that a race by wall clock goes on for. */
 export const COLLISIONS = 10_000;
@@ -111,18 +111,14 @@ async function start(ctx: Context, actors: RacePlan['actors'], { seed, limit, ro
 /** A hang is told with where each thread of this process waits, while it can still be seen. */
 async function withinTime<Result>(ctx: Context, work: Promise<Result>, seconds: number): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const stacks = fs.readdirSync('/proc/self/task').map((task) => `${task}: ${fs.readFileSync(`/proc/self/task/${task}/stack`, 'utf8').split('\n').map((line) => line.replace(/^\[<0>\] /, '')).slice(0, 6).join(' < ')}`);
-      ctx.prove('waiting in', stacks);
-      reject(new ExpectationError('every operation of the race should end', stacks.filter((stack) => !/futex|epoll|ep_poll|proc_pid_stack/.test(stack))));
-    }, seconds * 1000);
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), seconds * 1000);
   });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const result = await Promise.race([work, late]).finally(() => clearTimeout(timer));
+  if (result !== undefined) return result;
+  const stacks = fs.readdirSync('/proc/self/task').map((task) => `${task}: ${fs.readFileSync(`/proc/self/task/${task}/stack`, 'utf8').split('\n').map((line) => line.replace(/^\[<0>\] /, '')).slice(0, 6).join(' < ')}`);
+  ctx.prove('waiting in', stacks);
+  ctx.expect(false, 'every operation of the race should end', stacks.filter((stack) => !/futex|epoll|ep_poll|proc_pid_stack/.test(stack)));
 }
 
 const scheduleOf = (ctx: Context): 'steered' | 'parallel' => (ctx.clock === 'icount' || os.availableParallelism() < 2 ? 'steered' : 'parallel');
