@@ -56,7 +56,7 @@ int readFlags(RaceFlags kind, const std::string& name) {
   return 0;
 }
 
-// op, every, phase, group, mapping, 5 of its places, length, fd, 5 of its places, flags, path, value, pattern base, zeros allowed
+// op, every, phase, group, mapping, 5 of its places, length, fd, 5 of its places, flags, path, mount's source, type, data, value, pattern base, zeros allowed
 RaceStep readStep(Cursor& cursor) {
   RaceStep step;
   step.kind = &raceKind(cursor.text("op"));
@@ -71,6 +71,9 @@ RaceStep readStep(Cursor& cursor) {
   step.inFile = readPlaces(cursor);
   step.flags = readFlags(needs.flags, cursor.text("flags"));
   step.path = cursor.text("path");
+  step.mount.source = cursor.text("mount.source");
+  step.mount.type = cursor.text("mount.type");
+  step.mount.data = cursor.text("mount.data");
   step.value = cursor.word("value");
   step.base = cursor.size("pattern base");
   step.zeroAllowed = cursor.boolean("zeroAllowed");

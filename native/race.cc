@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "access.h"
 #include "errors.h"
@@ -29,13 +31,12 @@ namespace {
 constexpr int kConductorPriority = 90;
 constexpr int kHighPriority = 20;
 constexpr int kLowPriority = 10;
+constexpr std::int64_t kBreathEveryNs = 20'000'000;
+constexpr std::int64_t kBreathNs = 1'000'000;
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kStack = std::size_t{1} << 19;
 // A word is said to belong to a pattern only if its place is one that a file could have.
 constexpr std::uint64_t kFarthest = std::uint64_t{1} << 44;
-
-// In an actor's 16 bits of Race::inside: somebody ran into this operation already.
-constexpr std::uint64_t kMet = 0x8000;
 
 std::uint64_t nextRandom(std::uint64_t& state) noexcept { return words::mix(state += words::kStep); }
 
@@ -54,6 +55,7 @@ struct Actor {
   std::unique_ptr<std::uint8_t, Free> buffer;  // page-aligned, as O_DIRECT wants it; as long as the longest step needs
   std::vector<std::array<std::array<std::uint64_t, kMaxSteps + 1>, kMaxActors>> pairs;  // [own step][other actor][its step]
   std::uint64_t collisions = 0;
+  std::size_t stale = 0;  // operations in a row that met only what the same step had met before
   pthread_t thread{};
 
   void mix(std::uint64_t value) noexcept { result.digest = words::mix(result.digest ^ value) + words::kStep; }
@@ -125,18 +127,51 @@ class Gate {
   std::uint64_t generation_ = 0;
 };
 
+/** One page's physical address, left by whoever located it, taken by whoever waits for one. */
+class Located {
+ public:
+  void leave(std::uint64_t address) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    address_ = address;
+    left_.notify_all();
+  }
+  /** Waits until there is one; not at all once the race is to end. */
+  void await(const std::atomic<bool>& stop) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    left_.wait(lock, [&] { return address_ != 0 || stop.load(); });
+  }
+  /** 0: there is none. */
+  std::uint64_t take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(address_, 0);
+  }
+  void wake() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    left_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable left_;
+  std::uint64_t address_ = 0;
+};
+
 struct Race {
   const RacePlan& plan;
   std::vector<Actor> actors;
   std::vector<std::uint64_t> seeds;  // of the patterns in it
 
-  // 16 bits for each actor: kMet | group << 8 | step + 1 while inside an operation. One word, so that of two actors that
-  // enter exactly one, the later, sees the other: a collision is counted once, and only if the two really overlap.
+  // 16 bits for each actor: group << 8 | step + 1 while inside an operation. One word, so that of two actors that enter
+  // exactly one, the later, sees the other: a collision is counted once, and only if the two really overlap.
   std::atomic<std::uint64_t> inside{0};
+  // Of each actor's operation that is going on: the steps of others that ran into it, one bit each.
+  std::array<std::atomic<std::uint64_t>, kMaxActors> met{};
   std::atomic<std::uint64_t> claimed{0};
   std::atomic<bool> stop{false};
   std::atomic<std::size_t> bounded{0};  // actors with rounds that still run
   Gate meeting;
+  Located located;
+  int pagemap = -1;  // of this process, where a step locates pages
 
   // Start and end.
   std::mutex mutex;
@@ -153,10 +188,16 @@ struct Race {
   std::int64_t endNs = 0;
 
   explicit Race(const RacePlan& from) : plan(from) {}
+  ~Race() {
+    if (pagemap >= 0) close(pagemap);
+  }
+  Race(const Race&) = delete;
+  Race& operator=(const Race&) = delete;
 
   void end() noexcept {
     stop.store(true);
     meeting.wake();
+    located.wake();
   }
 };
 
@@ -382,11 +423,32 @@ void syncFile(Turn& turn) noexcept {
   systemCall(turn, [fd = turn.step.fd->get()] { return fsync(fd); });
 }
 
-/** Writes the place, which is a number here, as text: for files of /proc and /sys that take one. */
-void poke(Turn& turn) noexcept {
+void pokeNumber(Turn& turn, std::uint64_t number) noexcept {
   char text[24];
-  const auto length = static_cast<std::size_t>(std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(turn.inFile)));
+  const auto length = static_cast<std::size_t>(std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(number)));
   systemCall(turn, [fd = turn.step.fd->get(), from = static_cast<const char*>(text), length] { return pwrite(fd, from, length, 0); });
+}
+/** Writes the place, which is a number here, as text: for files of /proc and /sys that take one. */
+void poke(Turn& turn) noexcept { pokeNumber(turn, turn.inFile); }
+
+void awaitLocated(Turn& turn) noexcept { turn.actor.race->located.await(turn.actor.race->stop); }
+/** The same with the physical address of the page that somebody located, each once; left out when there is none. */
+void pokeLocated(Turn& turn) noexcept {
+  const std::uint64_t address = turn.actor.race->located.take();
+  if (address == 0)
+    turn.failed = true;
+  else
+    pokeNumber(turn, address);
+}
+
+/** Tells the others where in memory the page is that this actor has mapped here, if one is. */
+void locate(Turn& turn) noexcept {
+  Race& race = *turn.actor.race;
+  std::uint64_t entry = 0;
+  const auto page = reinterpret_cast<std::uintptr_t>(turn.at()) / kPage;
+  if (race.pagemap < 0 || pread(race.pagemap, &entry, sizeof entry, static_cast<off_t>(page * sizeof entry)) != sizeof entry) return;
+  const std::uint64_t frame = entry & ((std::uint64_t{1} << 55) - 1);
+  if (entry >> 63 != 0 && frame != 0) race.located.leave(frame * kPage);
 }
 
 /** Opens, maps, touches, unmaps and closes: while nobody visits, the inode can be evicted. */
@@ -398,6 +460,7 @@ void visit(Turn& turn) noexcept {
   close(fd);
   if (mapped == -1) return refused(turn, error);
   store(turn);
+  if (!turn.failed) locate(turn);
   unmapPart(turn.at(), turn.step.length);
 }
 
@@ -414,6 +477,20 @@ void removeFile(Turn& turn) noexcept {
   systemCall(turn, [path = turn.step.path.c_str()] { return unlink(path); });
 }
 
+void mountThere(Turn& turn) noexcept {
+  const RaceMount& what = turn.step.mount;
+  systemCall(turn, [&what, path = turn.step.path.c_str()] { return mount(what.source.c_str(), path, what.type.c_str(), 0, what.data.c_str()); });
+}
+void unmountThere(Turn& turn) noexcept {
+  systemCall(turn, [path = turn.step.path.c_str()] { return umount2(path, 0); });
+}
+
+/** Leaves the CPU for `length` ns: kernel threads that a call waits for run below the actors of a steered race. */
+void nap(Turn& turn) noexcept {
+  const timespec time{static_cast<time_t>(turn.step.length / 1'000'000'000), static_cast<long>(turn.step.length % 1'000'000'000)};
+  clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
+}
+
 void meet(Turn& turn) noexcept {
   turn.actor.race->meeting.meet(turn.actor.race->stop);
 }
@@ -427,11 +504,12 @@ struct RaceKind {
   RaceNeeds needs;
   bool stamps = false;
   bool quiet = false;
+  bool locates = false;  // looks up page frames
 };
 
 namespace {
 
-// name, function, {mapping, fd, path, length, words, flags}, stamps, quiet
+// name, function, {mapping, fd, path, length, words, flags}, stamps, quiet, locates
 constexpr RaceKind kKinds[] = {
     {"load", load, {true, false, false, false, false}},
     {"store", store, {true, false, false, false, false}},
@@ -454,9 +532,15 @@ constexpr RaceKind kKinds[] = {
     {"truncate", truncateFile, {false, true, false, false, false}},
     {"fsync", syncFile, {false, true, false, false, false}},
     {"poke", poke, {false, true, false, false, false}},
-    {"visit", visit, {true, false, true, true, false}},
+    {"locate", locate, {true, false, false, false, false}, false, true, true},
+    {"await-located", awaitLocated, {false, false, false, false, false}, false, true},
+    {"poke-located", pokeLocated, {false, true, false, false, false}},
+    {"visit", visit, {true, false, true, true, false}, false, false, true},
     {"create", create, {false, false, true, false, false}},
     {"unlink", removeFile, {false, false, true, false, false}},
+    {"mount", mountThere, {false, false, true, false, false}},
+    {"umount", unmountThere, {false, false, true, false, false}},
+    {"nap", nap, {false, false, false, true, false}, false, true},
     {"meet", meet, {false, false, false, false, false}, false, true},
 };
 
@@ -466,31 +550,55 @@ std::uint64_t insideOf(const Actor& actor, std::size_t stepIndex, const RaceStep
   return (std::uint64_t{step.group} << 8 | (stepIndex + 1)) << (16 * actor.index);
 }
 
+/** Which of all actors' steps this is, as a bit; two that share one are counted as one. */
+std::uint64_t bitOf(const Actor& actor, std::size_t stepIndex) noexcept {
+  std::size_t before = 0;
+  for (std::size_t i = 0; i < actor.index; ++i) before += actor.race->plan.actors[i].steps.size();
+  return std::uint64_t{1} << ((before + stepIndex) % 64);
+}
+
 /**
- * Counts the operations of others that are going on. Claimed is each only once: one that was preempted in its middle may
- * have thousands run past it, which are not as many different collisions.
+ * Counts the operations of others that are going on. Claimed is each pair of such an operation and a step that began
+ * meanwhile only once: one that was preempted in its middle may have the same step run past it a thousand times, which are
+ * not as many different collisions.
  */
 void enter(Actor& actor, std::size_t stepIndex, const RaceStep& step) noexcept {
   Race& race = *actor.race;
+  race.met[actor.index].store(0);
   const std::uint64_t before = race.inside.fetch_or(insideOf(actor, stepIndex, step));
+  const std::uint64_t bit = bitOf(actor, stepIndex);
   std::uint64_t claims = 0;
+  bool company = false;
   for (std::size_t other = 0; other < race.actors.size(); ++other) {
     const std::uint64_t there = before >> (16 * other) & 0xffff;
     const std::uint64_t itsStep = there & 0xff;
     if (itsStep == 0 || other == actor.index) continue;
+    company = true;
     ++actor.collisions;
     ++actor.pairs[stepIndex][other][itsStep];
     const std::uint64_t group = there >> 8 & 0xf;
-    if (group == 0 || step.group == 0 || group == step.group || (there & kMet) != 0) continue;
+    if (group == 0 || step.group == 0 || group == step.group) continue;
     // It may be gone by now: then its next operation starts as one that was met, and a collision is not counted.
-    if ((race.inside.fetch_or(kMet << (16 * other)) >> (16 * other) & kMet) == 0) ++claims;
+    if ((race.met[other].fetch_or(bit) & bit) == 0) ++claims;
   }
+  actor.stale = claims == 0 && company ? actor.stale + 1 : 0;
   if (claims == 0) return;
   const std::uint64_t claimed = race.claimed.fetch_add(claims) + claims;
   if (race.plan.collisions != 0 && claimed >= race.plan.collisions) race.end();
 }
 
 void leave(Actor& actor) noexcept { actor.race->inside.fetch_and(~(std::uint64_t{0xffff} << (16 * actor.index))); }
+
+/**
+ * In a steered race, who has run all of its steps past the others' operations twice and met nothing new lets them go on: the
+ * conductor's timer can be late by much, above all on an emulated CPU, and an actor would fill the time with repetitions.
+ */
+void stepAside(Actor& actor) noexcept {
+  if (!actor.race->fifo || actor.stale < 2 * actor.plan->steps.size()) return;
+  actor.stale = 0;
+  pthread_setschedprio(pthread_self(), kLowPriority);
+  sched_yield();
+}
 
 std::uint64_t placeOf(const RacePlaces& places, std::uint64_t k, std::uint64_t drawn) noexcept {
   return places.drawn ? drawn % places.count : (places.a * k + places.b) % places.count;
@@ -532,6 +640,7 @@ void* actorMain(void* context) {
   if (started(race)) {
     for (std::uint64_t round = 0; !race.stop.load() && (!bounded || round < actor.plan->rounds); ++round) {
       play(actor, round);
+      stepAside(actor);
       actor.result.rounds = round + 1;
     }
   }
@@ -551,24 +660,48 @@ void sleepNs(std::int64_t ns) noexcept {
   clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
 }
 
+/** Threads that have ended are not joined yet, so their handles are good; the kernel may say ESRCH of them. */
+void setPriority(const Actor& actor, int priority) noexcept {
+  sched_param parameter{};
+  parameter.sched_priority = priority;
+  pthread_setschedparam(actor.thread, priority > 0 ? SCHED_FIFO : SCHED_OTHER, &parameter);
+}
+
+/**
+ * Real-time threads that never sleep would keep the kernel's own ones off the CPU, and some call of theirs may spin until one
+ * of those has run: every now and then all are equals for a moment.
+ */
+void breathe(Race& race, std::size_t top) noexcept {
+  for (const Actor& actor : race.actors) setPriority(actor, 0);
+  sleepNs(kBreathNs);
+  for (const Actor& actor : race.actors) setPriority(actor, actor.index == top ? kHighPriority : kLowPriority);
+}
+
 void steer(Race& race) noexcept {
   std::uint64_t random = words::start(race.plan.seed);
   const auto spread = static_cast<std::uint64_t>(race.plan.maxNs - race.plan.minNs + 1);
   std::size_t top = 0;
-  while (race.alive.load() > 0) {
+  std::int64_t breath = race.startNs;
+  while (race.alive.load() > 0 && !race.stop.load()) {
     sleepNs(race.plan.minNs + static_cast<std::int64_t>((nextRandom(random) >> 11) % spread));
-    if (!race.limited && nanoseconds(CLOCK_MONOTONIC) - race.startNs > race.plan.limitNs) {
+    const std::int64_t now = nanoseconds(CLOCK_MONOTONIC);
+    if (now - race.startNs > race.plan.limitNs) {
       race.limited = !race.stop.load();
       race.end();
     }
-    const auto chosen = static_cast<std::size_t>((nextRandom(random) >> 11) % race.actors.size());
-    if (chosen == top || race.alive.load() == 0) continue;
-    // Threads that have ended are not joined yet, so their handles are good; the kernel may say ESRCH of them.
-    pthread_setschedprio(race.actors[top].thread, kLowPriority);
-    pthread_setschedprio(race.actors[chosen].thread, kHighPriority);
+    if (now - breath > kBreathEveryNs) {
+      breathe(race, top);
+      breath = nanoseconds(CLOCK_MONOTONIC);
+    }
+    if (race.actors.size() < 2 || race.alive.load() == 0) continue;
+    const std::size_t chosen = (top + 1 + (nextRandom(random) >> 11) % (race.actors.size() - 1)) % race.actors.size();
+    setPriority(race.actors[top], kLowPriority);
+    setPriority(race.actors[chosen], kHighPriority);
     top = chosen;
     ++race.switches;
   }
+  // Nobody is in a hurry to end.
+  for (const Actor& actor : race.actors) setPriority(actor, 0);
 }
 
 void watch(Race& race) {
@@ -657,6 +790,7 @@ void prepare(Race& race) {
         room = std::max(room, step.length);
         race.seeds.push_back(step.value);
       }
+      if (step.kind->locates && race.pagemap < 0) race.pagemap = check(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), "open(/proc/self/pagemap)");
       if (step.kind->stamps) actor.result.steps[at].last.resize(step.region ? step.inMapping.count : step.inFile.count);
     }
     void* memory = nullptr;

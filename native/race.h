@@ -57,6 +57,11 @@ class HeldFd {
   int fd_;
 };
 
+/** What mount(2) is given besides the place. */
+struct RaceMount {
+  std::string source, type, data;
+};
+
 struct RaceStep {
   const RaceKind* kind = nullptr;
   std::uint64_t every = 1;  // executed in rounds where round % every == phase
@@ -70,6 +75,7 @@ struct RaceStep {
   RacePlaces inFile;
   int flags = 0;            // advice, mode of fallocate, MS_*
   std::string path;
+  RaceMount mount;
   std::uint64_t value = 0;  // what is stored, or the seed of the pattern
   std::uint64_t base = 0;   // position of the pattern's first byte, counted from the place's offset 0
   bool zeroAllowed = false; // zeros instead of the expected words are right: somebody punches holes here
@@ -149,7 +155,7 @@ struct RaceResult {
   std::vector<RaceActorResult> actors;
   std::vector<RacePair> pairs;
   std::uint64_t collisions = 0;  // all pairs
-  std::uint64_t claimed = 0;     // operations that at least one of another group ran into
+  std::uint64_t claimed = 0;     // operations, each with every different step of another group that began meanwhile
   std::uint64_t switches = 0;    // of the conductor's mind
   std::uint64_t digest = 0;
   std::int64_t elapsedNs = 0;    // CLOCK_MONOTONIC

@@ -57,7 +57,7 @@ export interface NativeCalls {
   deleteModule(name: string): void;
   processVmRead(pid: number, address: bigint, length: number): Buffer;
   kpageScan(path: string, startPfn: number, endPfn: number, chunk: number, values: boolean): KpageScan;
-  /** Then, for each actor, its rounds and number of steps, and 22 values for each step: see native/bind_race.cc. */
+  /** Then, for each actor, its rounds and number of steps, and 25 values for each step: see native/bind_race.cc. */
   race(
     steered: boolean, seed: bigint, minNs: number, maxNs: number, limitMs: number, collisions: number, actors: number,
     ...program: unknown[]
@@ -1120,7 +1120,8 @@ export async function copySparseAsync(from: number, to: number, skip: { start: n
 /** What an actor of a race can do; docs/races.md has the table. */
 export const RACE_OPS = [
   'load', 'store', 'rmw', 'increment', 'locked-increment', 'stamp', 'fill', 'check', 'madvise', 'msync', 'map', 'unmap', 'pread',
-  'pwrite', 'file-fill', 'file-check', 'file-stamp', 'fallocate', 'truncate', 'fsync', 'poke', 'visit', 'create', 'unlink', 'meet',
+  'pwrite', 'file-fill', 'file-check', 'file-stamp', 'fallocate', 'truncate', 'fsync', 'poke', 'locate', 'await-located', 'poke-located',
+  'visit', 'create', 'unlink', 'mount', 'umount', 'nap', 'meet',
 ] as const;
 export type RaceOp = (typeof RACE_OPS)[number];
 
@@ -1148,6 +1149,7 @@ export interface RaceStep {
   mapping?: Mapping;
   /** In the mapping. */
   at?: number | RacePlaces;
+  /** Bytes; of nap, nanoseconds. */
   length?: number;
   fd?: number;
   /** In the file; the new size for truncate, the number itself for poke. */
@@ -1156,6 +1158,8 @@ export interface RaceStep {
   mode?: FallocateMode;
   how?: SyncKind;
   path?: string;
+  /** Of mount, which mounts on `path`. */
+  mount?: Omit<MountOptions, 'target' | 'flags'>;
   /** What store and visit write, and rmw adds. */
   value?: number | bigint;
   /** Of fill, check, file-fill, file-check: each word is that of its own offset (plus base) in the mapping or file. */
@@ -1222,7 +1226,7 @@ export interface RaceResult {
   actors: { name: string; rounds: number; digest: string; steps: RaceStepResult[] }[];
   /** Operations that began while one of another actor was going on. */
   collisions: number;
-  /** Operations that at least one of another group ran into; each counts once, however long it was preempted. */
+  /** Of them, pairs of an operation and a step of another group that began while it was going on, each pair once, however often. */
   claimed: number;
   /** By pairs of steps, `actor.op` each, most frequent first. */
   pairs: { began: string; during: string; count: number }[];
@@ -1258,7 +1262,7 @@ const RACE_FLAGS: Partial<Record<RaceOp, (step: RaceStep) => string>> = {
 };
 
 function stepArgs(step: RaceStep): unknown[] {
-  const { every = 1, phase = 0, group = 0, mapping, at = 0, length = 0, fd, fileAt = 0, path = '', value = 0, pattern, zeroAllowed = false } = record('step', step);
+  const { every = 1, phase = 0, group = 0, mapping, at = 0, length = 0, fd, fileAt = 0, path = '', mount: { source, type, data = '' } = { source: '', type: '' }, value = 0, pattern, zeroAllowed = false } = record('step', step);
   const op = oneOf('op', step.op, RACE_OPS);
   if (mapping !== undefined && !(mapping instanceof Mapping)) throw new TypeError('mapping must be a Mapping');
   const inMapping = placeArgs('at', at);
@@ -1268,7 +1272,7 @@ function stepArgs(step: RaceStep): unknown[] {
     op, whole('every', every, 1), whole('phase', phase, 0, every - 1), whole('group', group, 0, 15),
     mapping === undefined ? 0 : handleOf(mapping, base, unit * (count - 1) + Math.max(8, whole('length', length))), ...inMapping,
     whole('length', length), fd === undefined ? -1 : descriptor('fd', fd), ...placeArgs('fileAt', fileAt), RACE_FLAGS[op]?.(step) ?? '',
-    text('path', path), seed, whole('pattern.base', pattern?.base ?? 0), flag('zeroAllowed', zeroAllowed),
+    text('path', path), text('mount.source', source), text('mount.type', type), text('mount.data', data), seed, whole('pattern.base', pattern?.base ?? 0), flag('zeroAllowed', zeroAllowed),
   ];
 }
 

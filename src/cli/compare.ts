@@ -53,7 +53,7 @@ async function handler(args: CompareArguments): Promise<void> {
   const seed = readSeed(args.seed);
   const chosen = chooseWorkloads(all, args.only).filter(({ metrics }) => (metrics ?? []).length > 0);
   if (chosen.length === 0) throw new UsageError('none of the chosen workloads measures anything; see "daxrig workloads"');
-  const instances = plan(chosen, new Map(args.param.map(parseParam)));
+  const instances = plan(chosen, { only: new Map(args.param.map(parseParam)) });
 
   const human = args.json ? process.stderr : process.stdout;
   const observer = new TerminalObserver(human);

@@ -19,6 +19,8 @@ const builder = (yargs: Argv) =>
     .option('seed', { type: 'string', describe: 'seed of everything chosen at random (default 1)' })
     .option('seeds', { type: 'string', describe: 'A..B: one fresh copy of each instance for each seed' })
     .conflicts('seeds', 'seed')
+    .option('quick', { type: 'boolean', default: false, describe: 'the core alone: what ndctl\'s dax.sh stands for, in some seconds' })
+    .option('thorough', { type: 'boolean', default: false, describe: 'every value of every parameter, and races to their full length on one CPU too' })
     .option('profile', { type: 'string', describe: 'run the set-up saved under this name, or save this one: kernel, configuration, layout, command line' })
     .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })
     .option('coverage', { type: 'boolean', default: false, describe: 'list the kernel\'s DAX functions that ran, by the function tracer' })
@@ -33,6 +35,7 @@ const builder = (yargs: Argv) =>
     .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })
     .example('$0 run', 'everything, in guests of this Debian\'s newest kernel')
     .example("$0 run 'fsdax/*' --kernel debian:trixie", 'some, on another kernel')
+    .example('$0 run --quick', 'the core, while you wait')
     .example('$0 run --target local --device /dev/dax0.0 --destroy-data /dev/dax0.0', 'on real memory')
     .example('git bisect run daxrig run fsdax/poison --kernel . --bisect', 'find the commit');
 
@@ -49,6 +52,7 @@ async function handler(args: RunArguments): Promise<void> {
   const human = args.json || toStdout.length > 0 ? process.stderr : process.stdout;
   const observer = new TerminalObserver(human);
   if (args.kernel.length > 1 || args.kernel.some((spec) => spec.includes('*')) || args.device.length > 1) observer.showLabels();
+  if (options.seeds.length > 1) observer.showSeeds();
   const started = Date.now();
   let interrupted = false;
   const document = await untilSignal(async (signal) => {
@@ -105,7 +109,9 @@ function readOptions(args: RunArguments): RunOptions {
   const { names, target, device, destroyData, repeat, param, snapshot, gdb, coverage } = args;
   if (gdb && !snapshot) throw new UsageError('--gdb stops a restored copy; leave --no-snapshot out');
   const { jobs, timeout, out, profile } = args;
-  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, snapshot, seeds, gdb, coverage, ...defined({ jobs, timeout, out, profile }), given: givenOptions() };
+  if (args.quick && args.thorough) throw new UsageError('--quick and --thorough: one or the other');
+  const extent = args.quick ? 'quick' : args.thorough ? 'thorough' : 'default';
+  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, extent, snapshot, seeds, gdb, coverage, ...defined({ jobs, timeout, out, profile }), given: givenOptions() };
 }
 
 export const command: CommandModule<object, RunArguments> = {

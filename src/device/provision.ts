@@ -5,7 +5,7 @@ import path from 'node:path';
 import { BrokenError, SystemError } from '../errors.js';
 import { MiB, formatSize, hex, parseSize } from '../units.js';
 import * as native from '../native.js';
-import { chardevOf, createNamespace, namespaces, regions, type Namespace, type Region } from './ndctl.js';
+import { chardevOf, createNamespace, regionsWithNamespaces, type Namespace, type Region } from './ndctl.js';
 import type { DevdaxPlace, FsdaxPlace, Place } from './place.js';
 import { pmemRanges } from './iomem.js';
 import { tool } from './tool.js';
@@ -39,15 +39,20 @@ export async function provision(request: PlaceRequest, folder: string): Promise<
 }
 
 async function configure(request: PlaceRequest): Promise<Namespace> {
-  const known = await regions();
+  const known = await regionsWithNamespaces();
   const region = known[request.region ?? 0];
   if (!region) throw new UnmetNeed(known.length === 0 ? 'no pmem region on this machine; boot with memmap=nn!ss, or use a guest layout with pmem' : `no pmem region ${request.region}: this machine has ${known.length}`);
   const index = region.dev.replace('region', '');
   checkRoom(region, request.align ?? '2M');
-  const existing = (await namespaces(true)).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
+  const existing = (region.namespaces ?? []).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
+  if (existing[0] && isAsAsked(existing[0], request)) return existing[0];
   const target = existing[0] ? { namespace: existing[0].dev } : { region: region.dev };
   return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
 }
+
+/** A legacy region's namespace comes up with DAX, its page map in memory, and no info block: remaking it would make the same again. */
+const isAsAsked = (found: Namespace, { mode, map, align }: PlaceRequest): boolean =>
+  mode === 'fsdax' && found.mode === 'fsdax' && map === 'mem' && found.map === 'mem' && align === undefined && found.align === undefined && found.uuid === undefined && found.blockdev !== undefined;
 
 /** A namespace begins with an info block, and its data at the next multiple of the alignment (drivers/nvdimm/pfn_devs.c). */
 function checkRoom(region: Region, align: string): void {

@@ -3,6 +3,7 @@ import { formatSeconds } from '../units.js';
 import type { PlannedInstance } from '../run/plan.js';
 import { OUTCOMES, type Outcome, type RunResult } from '../run/result.js';
 import type { RunDocument, RunObserver } from '../run/runner.js';
+import { repeatCommand } from './repeat.js';
 import type { Target } from '../run/target.js';
 
 const COLOURS: Record<Outcome, number> = { pass: 32, fail: 31, xfail: 33, skip: 36, broken: 35, lost: 35 };
@@ -23,6 +24,7 @@ export class TerminalObserver implements RunObserver {
   #drawn = 0;
   #timer: NodeJS.Timeout | undefined;
   #showLabels = false;
+  #showSeeds = false;
 
   constructor(out: NodeJS.WriteStream) {
     this.#out = out;
@@ -33,6 +35,11 @@ export class TerminalObserver implements RunObserver {
   /** Several kernels or devices: each line says which. */
   showLabels(): void {
     this.#showLabels = true;
+  }
+
+  /** Several seeds: each line says which. */
+  showSeeds(): void {
+    this.#showSeeds = true;
   }
 
   /** A line that stays, above the live part. */
@@ -57,7 +64,7 @@ export class TerminalObserver implements RunObserver {
   finished(key: number, result: RunResult): void {
     const label = this.#running.get(key)?.label ?? result.id;
     this.#running.delete(key);
-    this.note(this.line(label, result));
+    this.note(this.line(this.#showSeeds ? `${label} seed ${result.seed}` : label, result));
     if (this.#running.size === 0) this.done();
   }
 
@@ -109,9 +116,10 @@ export function summary(document: RunDocument, seconds: number): string {
   if (troubled.length > 0) {
     lines.push('');
     const seeded = new Set(results.map(({ seed }) => seed)).size > 1;
-    for (const { outcome, id, workload, params, kernel, seed, clock, reason, console, detail } of troubled) {
+    for (const result of troubled) {
+      const { outcome, id, kernel, reason, console, detail } = result;
       lines.push(`${outcome}: ${id} on ${kernel}: ${reason ?? ''}`);
-      if (seeded) lines.push(`    again: daxrig run ${workload}${Object.entries(params).map(([key, value]) => ` --param ${key}=${String(value)}`).join('')} --seed ${seed}${clock === 'icount' ? ' --clock icount' : ''}`);
+      if (seeded) lines.push(`    again: ${repeatCommand(result, run)}`);
       const excerpt = (detail ?? '').split('\n').filter(Boolean).slice(0, outcome === 'fail' ? 12 : 6);
       lines.push(...excerpt.map((line) => `    ${line.slice(0, 160)}`));
       if (console !== undefined) lines.push(`    console: ${run.folder}/${console}`);

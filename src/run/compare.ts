@@ -108,7 +108,7 @@ export async function compareKernels(options: CompareOptions): Promise<MetricCom
     const sides = coin() ? (['b', 'a'] as const) : (['a', 'b'] as const);
     for (const side of sides) {
       const cell = side === 'a' ? cellA : cellB;
-      const target = await makeTarget(guests, cell, progress, block + 1);
+      const target = await makeTarget(guests, cell, progress, { boot: block + 1 });
       try {
         const { cameUp, trouble, guest } = await bootTarget(guests, cell, target, options.directory);
         if (block === 0) options.document.run.guests.push(guest);

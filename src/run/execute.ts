@@ -28,6 +28,7 @@ export interface InstanceJob {
   seed: number;
   clock: 'wall' | 'icount';
   target: InstanceTarget;
+  thorough?: boolean;
   /** Files with further workloads to import (--load), as this process sees them. */
   load: string[];
   /** Kernel options that are set, where the kernel's configuration is known to the host. */
@@ -157,6 +158,7 @@ function makeContext({ job, workload, place, folder, log, journal, result, say, 
     native,
     seed: job.seed,
     clock: job.clock,
+    thorough: job.thorough ?? false,
     folder,
     log,
     inject: madviseInjector(journal),

@@ -12,7 +12,7 @@ import { isComplaint, parseKernelLog, type Finding } from '../kernel/klog.js';
 import { notNow } from './execute.js';
 import type { PlannedInstance } from './plan.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
-import type { InstanceOptions, Target, TargetResult } from './target.js';
+import { THOROUGH_FACTOR, type InstanceOptions, type Target, type TargetResult } from './target.js';
 
 /** Seconds an instance may take unless it or --timeout says otherwise. */
 const DEFAULT_TIMEOUT = 60;
@@ -27,6 +27,8 @@ export interface GuestTargetOptions {
   load: string[];
   /** False: boot for every instance instead of restoring. */
   snapshot: boolean;
+  /** Workloads take the time that it takes. */
+  thorough: boolean;
   progress: (text: string) => void;
   /** Called with the state that instances run from, once it is there. */
   onState?: (state: SavedState) => void;
@@ -136,7 +138,7 @@ export class GuestTarget implements Target {
   }
 
   #job(instance: PlannedInstance, seed: number): GuestJob {
-    const { config, load } = this.#options;
+    const { config, load, thorough } = this.#options;
     const counted = config.clock === 'icount';
     const kconfig = config.kernel.config?.match(/^CONFIG_\w+(?==[ym])/gm)?.map((line) => line.slice('CONFIG_'.length));
     const asked = instance.workload.needs.kconfig ?? [];
@@ -148,6 +150,7 @@ export class GuestTarget implements Target {
       clock: config.clock,
       target: { kind: 'namespace' },
       load,
+      thorough,
       ...(config.coverage ? { coverage: true } : {}),
       ...(kconfig ? { kconfig: kconfig.filter((option) => asked.includes(option)) } : {}),
       // Under icount all randomness follows from the seed; by wall clock every copy is its own.
@@ -159,7 +162,8 @@ export class GuestTarget implements Target {
   #limit(instance: PlannedInstance, options: InstanceOptions): number {
     if (options.gdb) return Infinity;
     if (options.timeout !== undefined) return options.timeout;
-    return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (this.#options.config.clock === 'icount' ? ICOUNT_FACTOR : 1);
+    const { config, thorough } = this.#options;
+    return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (config.clock === 'icount' ? ICOUNT_FACTOR : 1) * (thorough ? THOROUGH_FACTOR : 1);
   }
 }
 
@@ -169,16 +173,26 @@ async function running(starting: Promise<Session>): Promise<Session> {
   return session;
 }
 
+/** Seconds without a word, after which a guest whose kernel has complained is not waited for any longer: it failed either way. */
+const SILENCE = 15;
+
 /** Follows a running copy to the instance's result, or to its end. */
 async function listen(session: Session, instance: PlannedInstance, options: InstanceOptions, limit: number): Promise<InstanceResult> {
-  const started = Date.now() - session.starved();
-  const left = (): number => started + session.starved() + limit * 1000 - Date.now();
+  const now = (): number => Date.now() - session.starved();
+  const started = now();
+  const left = (): number => started + limit * 1000 - now();
   let step = 'before the workload started';
+  let said = started;
   for (;;) {
-    const received = await session.next(Math.max(0, Math.min(left(), 1 << 30)));
+    const received = await session.next(Math.max(0, Math.min(left(), SILENCE * 1000)));
     if (options.signal.aborted) return empty('lost', 'interrupted');
-    if (received.kind === 'timeout' && left() > 0) continue;
-    if (received.kind === 'timeout') return hung(session, instance, `no result within ${limit} s; last step: ${step}`);
+    if (received.kind === 'timeout') {
+      if (left() <= 0) return hung(session, instance, `no result within ${limit} s; last step: ${step}`);
+      const silent = Math.round((now() - said) / 1000);
+      if (!options.gdb && silent >= SILENCE && worst(consoleFindings(session).findings, instance)) return hung(session, instance, `no sign of life for ${silent} s; last step: ${step}`);
+      continue;
+    }
+    said = now();
     if (received.kind === 'end') return vanished(session, received.end, step, instance);
     const { message } = received;
     if (message.type === 'agent-exit' || message.type === 'agent-error') {

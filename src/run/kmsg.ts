@@ -53,6 +53,14 @@ export class KmsgCursor implements LogCursor, Disposable {
     return this.records().map(lineOf);
   }
 
+  take(pattern: RegExp): string[] {
+    this.#drain();
+    const lines = this.#records.map(lineOf);
+    const taken = lines.map((line) => pattern.test(line));
+    this.#records.splice(0, this.#records.length, ...this.#records.filter((_, i) => !taken[i]));
+    return lines.filter((_, i) => taken[i]);
+  }
+
   async waitFor(pattern: RegExp, what: string, ms = 5000): Promise<string> {
     for (const deadline = Date.now() + ms; ; ) {
       const line = this.lines().find((candidate) => pattern.test(candidate));

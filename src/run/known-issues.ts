@@ -28,11 +28,30 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     why: 'memory failure on a DAX page signals the process that met it alone: others that asked to be told early are not',
   },
   {
+    workload: 'fsdax/poison-races',
+    from: '5.10',
+    until: '5.11',
+    reason: /^in each slice each other process that maps the page should get one signal; was \{"told":\[0(,0)*\]\}$/,
+    why: 'memory failure on a DAX page signals the process that met it alone (see fsdax/poison-shared)',
+  },
+  {
+    workload: 'fsdax/pte-pmd-conflict',
+    from: '6.15',
+    reason: /^WARNING in (dax_folio_put|dax_disassociate_entry)\b/,
+    why: 'write(2) takes the entry of new blocks out of a file while a fault maps it: the folio is let go of while still mapped',
+  },
+  {
     workload: 'fsdax/dma-truncate',
     from: '6.1',
     until: '6.2',
-    reason: /^round \d+, (to|from) disk against (truncate|punch-hole): transfer and release should both end; was .*(ext4_break_layouts|xfs_break_dax_layouts)/,
+    reason: /^every operation of the race should end; was .*(ext4_break_layouts|xfs_break_dax_layouts)/,
     why: 'the end of a transfer does not wake who waits for its DAX pages: truncate and hole punch hang for ever',
+  },
+  {
+    workload: 'fsdax/dma-truncate',
+    from: '6.15',
+    reason: /^every operation of the race should end; was .*(ext4_wait_dax_page|xfs_wait_dax_page).*dax_break_layout/,
+    why: 'truncate and hole punch wait for a transfer\'s page to have no user at all: one that maps it meanwhile keeps them waiting for ever',
   },
   {
     workload: 'fsdax/reflink',

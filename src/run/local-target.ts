@@ -11,7 +11,7 @@ import { notNow, type InstanceJob } from './execute.js';
 import { KmsgCursor } from './kmsg.js';
 import type { PlannedInstance } from './plan.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
-import type { InstanceOptions, Target, TargetResult } from './target.js';
+import { THOROUGH_FACTOR, type InstanceOptions, type Target, type TargetResult } from './target.js';
 
 const DEFAULT_TIMEOUT = 120;
 
@@ -21,6 +21,8 @@ export interface LocalTargetOptions {
   load: string[];
   /** Collect which kernel functions the workloads reach. */
   coverage: boolean;
+  /** Workloads take the time that it takes. */
+  thorough: boolean;
 }
 
 export class LocalTarget implements Target {
@@ -41,7 +43,7 @@ export class LocalTarget implements Target {
   }
 
   async #child(instance: PlannedInstance, options: InstanceOptions): Promise<InstanceResult> {
-    const { device, load, coverage } = this.#options;
+    const { device, load, thorough, coverage } = this.#options;
     const job: InstanceJob = {
       id: instance.id,
       workload: instance.workload.name,
@@ -51,6 +53,7 @@ export class LocalTarget implements Target {
       target: { kind: 'path', path: device ?? '' },
       load,
       ...(coverage ? { coverage } : {}),
+      thorough,
     };
     // Kept by the parent too: a child that dies can no longer say what the kernel said.
     using log = openLog();
@@ -65,7 +68,7 @@ export class LocalTarget implements Target {
       if (event.type === 'result') result = event.result;
       else options.onEvent(event);
     });
-    const limit = options.timeout ?? instance.workload.timeout ?? DEFAULT_TIMEOUT;
+    const limit = options.timeout ?? (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (this.#options.thorough ? THOROUGH_FACTOR : 1);
     let stack = '';
     let timedOut = false;
     const ended = new Promise<string>((resolve) => {

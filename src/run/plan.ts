@@ -28,6 +28,13 @@ export function chooseWorkloads(all: readonly Workload[], names: readonly string
   return all.filter((workload) => chosen.has(workload));
 }
 
+/** The workloads that --quick is made of. Throws UsageError when none of them is. */
+export function quickOnes(workloads: readonly Workload[]): Workload[] {
+  const found = workloads.filter(({ quick }) => quick !== undefined);
+  if (found.length === 0) throw new UsageError('--quick: none of the chosen workloads is part of it; leave --quick out');
+  return found;
+}
+
 /** The name with the fewest edits to a mistyped one, if it is near at all. */
 export function nearest(name: string, names: readonly string[]): string | undefined {
   const distance = (a: string, b: string): number => {
@@ -50,11 +57,26 @@ export function parseParam(text: string): [string, string[]] {
   return [match[1]!, match[2]!.split(',')];
 }
 
-/**
- * All instances of the chosen workloads. `only` keeps those whose parameter has one of the values; a workload without
- * that parameter is kept. `fixed` are facts of a local device: they replace what would have been multiplied.
- */
-export function plan(workloads: readonly Workload[], only: ReadonlyMap<string, string[]> = new Map(), fixed: Record<string, ParamValue> = {}): PlannedInstance[] {
+/** How much of each workload a run takes: --quick, as declared, or --thorough. */
+export type Extent = 'quick' | 'default' | 'thorough';
+
+export interface PlanOptions {
+  /** Keeps instances whose parameter has one of the values; a workload without that parameter is kept. */
+  only?: ReadonlyMap<string, string[]>;
+  /** Facts of a local device: they replace what would have been multiplied. */
+  fixed?: Record<string, ParamValue>;
+  extent?: Extent;
+}
+
+/** The values of one parameter that a run of this extent takes. A parameter that the user names has all. */
+function valuesFor({ thorough, quick }: Workload, key: string, values: readonly ParamValue[], extent: Extent): readonly ParamValue[] {
+  if (extent === 'thorough') return values;
+  const usual = values.filter((value) => !thorough?.[key]?.includes(value));
+  return extent === 'quick' ? usual.filter((value) => quick?.[key]?.includes(value) ?? true) : usual;
+}
+
+/** All instances of the chosen workloads. Throws UsageError for parameters and values that none of them has. */
+export function plan(workloads: readonly Workload[], { only = new Map<string, string[]>(), fixed = {}, extent = 'default' }: PlanOptions = {}): PlannedInstance[] {
   for (const [key, values] of only) {
     const known = workloads.flatMap((workload) => workload.params?.[key]?.map(String) ?? []);
     if (known.length === 0) throw new UsageError(`--param ${key}: none of the chosen workloads has a parameter ${key}`);
@@ -62,8 +84,9 @@ export function plan(workloads: readonly Workload[], only: ReadonlyMap<string, s
     if (unknown !== undefined) throw new UsageError(`--param ${key}=${unknown}: known values are ${[...new Set(known)].join(', ')}`);
   }
   const seen = new Set<string>();
-  return workloads.flatMap((workload) =>
-    multiply(workload.params).flatMap((values) => {
+  return workloads.flatMap((workload) => {
+    const taken = Object.entries(workload.params ?? {}).map(([key, values]) => [key, only.has(key) ? values : valuesFor(workload, key, values, extent)] as const);
+    return multiply(Object.fromEntries(taken)).flatMap((values) => {
       const params = { ...values };
       for (const key of Object.keys(params)) if (workload.needs.dax && fixed[key] !== undefined) params[key] = fixed[key];
       for (const [key, wanted] of only) if (key in params && !wanted.includes(String(params[key]))) return [];
@@ -71,6 +94,6 @@ export function plan(workloads: readonly Workload[], only: ReadonlyMap<string, s
       if (seen.has(id)) return [];
       seen.add(id);
       return [{ id, workload, params }];
-    }),
-  );
+    });
+  });
 }

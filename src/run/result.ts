@@ -27,7 +27,7 @@ export interface InstanceResult {
   metrics: Metric[];
   /** Facts that prove the claims: page-table levels, pfns, byte counts. */
   evidence: Record<string, unknown>;
-  /** Memory failures injected. */
+  /** Memory failures injected one by one (ctx.inject); a race counts its own in a metric. */
   injected: number;
   /** The kernel's lines during the workload. */
   log: string[];

@@ -15,7 +15,7 @@ import { bootTarget, defaultJobs, hazardsOf, makeTarget, resolveGuests, type Gue
 import { loadWorkloads } from './load.js';
 import { LocalTarget } from './local-target.js';
 import { applyProfile, configChanges, readProfile, saveProfile } from './profile.js';
-import { chooseWorkloads, parseParam, plan, type PlannedInstance } from './plan.js';
+import { chooseWorkloads, parseParam, plan, quickOnes, type Extent, type PlannedInstance } from './plan.js';
 import { inParallel } from './pool.js';
 import { totalsOf, type ParamValue } from './result.js';
 import { RUN_SCHEMA, notRun, runAll, type RunDocument, type RunObserver, type WorkItem } from './runner.js';
@@ -34,6 +34,8 @@ export interface RunOptions extends GuestOptions {
   timeout?: number;
   out?: string;
   param: string[];
+  /** How much of the chosen workloads: --quick, --thorough, or what they take by default. */
+  extent: Extent;
   /** Use, or save, the guest's set-up under this name. */
   profile?: string;
   /** Names of the options that were given, not left at their defaults: a profile does not change those. */
@@ -49,13 +51,14 @@ export interface RunSurroundings {
 
 /** Runs, and gives the finished document. Throws UsageError before anything was started when the input is wrong. */
 export async function run(options: RunOptions, { observer, progress, signal }: RunSurroundings): Promise<RunDocument> {
-  const chosen = chooseWorkloads(await loadWorkloads(options.load), options.names);
+  const named = chooseWorkloads(await loadWorkloads(options.load), options.names);
+  const chosen = options.extent === 'quick' ? quickOnes(named) : named;
   const only = new Map(options.param.map(parseParam));
   const local = options.target === 'local' || (options.target === 'auto' && options.device.length > 0);
   if (!local && options.device.length > 0) throw new UsageError('--device names real memory of this machine; with it, leave --target guest out');
   if (local && options.kernel.length > 0) throw new UsageError('--kernel is for guests; a local target runs on the kernel of this machine');
 
-  const instances = plan(chosen, only);
+  const instances = plan(chosen, { only, extent: options.extent });
   // Made before the long preparations, so that a folder that cannot be written is known first; taken back if they fail.
   const directory = RunDirectory.create(options.out);
   const prepared = await (async () => {
@@ -135,8 +138,8 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
   for (const name of options.destroyData)
     if (!devices.some(({ device }) => fs.existsSync(name) && fs.realpathSync(name) === device.path)) throw new UsageError(`--destroy-data ${name}: is not named by --device`);
   const targets = (devices.length > 0 ? devices : [undefined]).map((entry) => ({
-    target: new LocalTarget({ device: entry?.device.path, load: options.load, coverage: options.coverage ?? false }),
-    instances: plan(chosen, only, entry ? factsOf(entry.device) : {}),
+    target: new LocalTarget({ device: entry?.device.path, load: options.load, thorough: options.extent === 'thorough', coverage: options.coverage ?? false }),
+    instances: plan(chosen, { only, fixed: entry ? factsOf(entry.device) : {}, extent: options.extent }),
   }));
   // One after another: instances share the machine's kernel log and the device.
   return { jobs: 1, suspects: [], coverable: () => new Map(), boot: () => Promise.resolve(targets) };
@@ -161,7 +164,7 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
     const ready: { target: Target; instances: PlannedInstance[] }[] = [];
     const boots = await inParallel(guests.cells, jobs, async (cell) => {
       for (const { severity, message } of hazardsOf(cell)) if (severity !== 'info') progress(`${cell.layout.name} on ${cell.kernel.release}: ${severity}: ${message}`);
-      const target = await makeTarget(guests, cell, progress);
+      const target = await makeTarget(guests, cell, progress, { thorough: options.extent === 'thorough' });
       return { cell, target, report: await bootTarget(guests, cell, target, directory) };
     });
     for (const { cell, target, report } of boots) {

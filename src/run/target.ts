@@ -13,6 +13,9 @@ export interface Target {
   run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult>;
 }
 
+/** A --thorough run gives a workload so many times its limit. */
+export const THOROUGH_FACTOR = 4;
+
 export interface InstanceOptions {
   seed: number;
   /** Seconds; overrides the workload's own limit. */

@@ -21,6 +21,7 @@ import fsdaxMapSync from './fsdax/map-sync.js';
 import fsdaxMmapMatrix from './fsdax/mmap-matrix.js';
 import fsdaxPartialOps from './fsdax/partial-ops.js';
 import fsdaxPmdFault from './fsdax/pmd-fault.js';
+import fsdaxPoisonRaces from './fsdax/poison-races.js';
 import fsdaxPoisonShared from './fsdax/poison-shared.js';
 import fsdaxPoisonTail from './fsdax/poison-tail.js';
 import fsdaxPoison from './fsdax/poison.js';
@@ -62,6 +63,7 @@ export const workloads: readonly Workload[] = [
   fsdaxReflinkPoison,
   devdaxFault,
   fsdaxPtePmdConflict,
+  fsdaxPoisonRaces,
   devdaxVerify,
   devdaxDirectIo,
   devdaxRemap,

@@ -45,6 +45,10 @@ export interface Workload {
   guards: readonly string[];
   needs: Needs;
   params?: Record<string, readonly ParamValue[]>;
+  /** Of `params`, values that a run takes only when it is --thorough or names the parameter by --param. */
+  thorough?: Record<string, readonly ParamValue[]>;
+  /** Part of --quick, with these values of its parameters (all of those not named here). */
+  quick?: Record<string, readonly ParamValue[]>;
   metrics?: readonly MetricDeclaration[];
   /** Kinds of kernel log findings that this workload causes on purpose. */
   expectsLog?: readonly FindingKind[];
@@ -63,6 +67,8 @@ export interface Context {
   readonly native: typeof native;
   readonly seed: number;
   readonly clock: 'wall' | 'icount';
+  /** Take the time that it takes: --thorough. */
+  readonly thorough: boolean;
   /** The fsdax place; throws unless the workload needs one. */
   readonly fsdax: FsdaxPlace;
   /** The devdax place; throws unless the workload needs one. */
@@ -101,6 +107,8 @@ export interface Injector {
 export interface LogCursor {
   /** Lines so far, oldest first, without their prefix. */
   lines(): string[];
+  /** Lines that match `pattern`, removed from the result's log: for what comes by the thousand and is counted instead. */
+  take(pattern: RegExp): string[];
   /** Waits until a line matches; throws an expectation error that names `what` when none does in time. */
   waitFor(pattern: RegExp, what: string, ms?: number): Promise<string>;
 }

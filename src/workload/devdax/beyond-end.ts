@@ -12,6 +12,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax: size and offset checks', 'kernel dax_pgoff_to_phys'],
   needs: { dax: 'devdax', size: 8 * PMD },
   params: { map: ['mem', 'dev'], align: ['2M'] },
+  thorough: { map: ['dev'] },
   run(ctx: Context) {
     const { size, align } = ctx.devdax;
     const fd = openDevdax(ctx);

@@ -13,6 +13,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax: faults at 4K, 2M, 1G', 'kernel dev_dax_huge_fault'],
   needs: { dax: 'devdax', size: 8 * PMD },
   params: { map: ['mem', 'dev'], align: ['4K', '2M', '1G'] },
+  thorough: { map: ['dev'] },
   metrics: [faultMetric('first write fault'), faultMetric('read fault'), faultMetric('write fault')],
   run(ctx: Context) {
     const { align, size } = ctx.devdax;

@@ -13,6 +13,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax: test_dax_soft_offline, test_dax_poison'],
   needs: { dax: 'devdax', size: 8 * PMD, kconfig: ['MEMORY_FAILURE'] },
   params: { map: ['mem', 'dev'], align: ['2M'] },
+  quick: { map: ['mem'] },
   expectsLog: ['memory-failure', 'mce'],
   async run(ctx: Context) {
     const { align } = ctx.devdax;

@@ -13,6 +13,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax: verify_data, private and misaligned maps', 'R3: data offset'],
   needs: { dax: 'devdax', size: 8 * PMD },
   params: { map: ['mem', 'dev'], align: ['2M'] },
+  quick: { map: ['mem'] },
   async run(ctx: Context) {
     const { devdax } = ctx;
     if (!devdax.asBlockDevice) ctx.skip(`${devdax.path}: has no namespace that could be lent as a block device`);

@@ -15,6 +15,7 @@ export default defineWorkload({
   guards: ['R1: XFS came up without DAX', 'R3: direct access check fails, DAX disabled', 'ndctl dax.sh'],
   needs: { dax: 'fsdax' },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  quick: { map: ['mem'] },
   run(ctx: Context) {
     const { folder, fs: kind } = ctx.fsdax;
     const mount = mountOf(folder);

@@ -10,6 +10,7 @@ export default defineWorkload({
   guards: ['ndctl dax-pmd (dax.sh)', 'R2: DMA to DAX pages'],
   needs: { dax: 'fsdax', size: 64 * PMD, tools: ['losetup'] },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  quick: { map: ['mem'] },
   async run(ctx: Context) {
     const file = hugeFile(ctx, PMD);
     await directIo(ctx, { place: ctx.fsdax, level: 'pmd', length: file.length, map: (prot) => mapFile(ctx, file, { prot }) });

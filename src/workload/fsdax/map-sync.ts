@@ -12,6 +12,7 @@ export default defineWorkload({
   guards: ['ndctl mmap.sh and dax-pmd with MAP_SYNC', 'kernel dax_finish_sync_fault'],
   needs: { dax: 'fsdax', size: 64 * PMD },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  quick: { map: ['mem'] },
   async run(ctx: Context) {
     const file = hugeFile(ctx, PMD);
     const pattern: Pattern = { kind: 'words', seed: ctx.seed + 3, base: 0 };

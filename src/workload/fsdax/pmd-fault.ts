@@ -17,6 +17,8 @@ export default defineWorkload({
   guards: ['ndctl dax-pmd, dax.sh: PMD faults by fs_dax tracepoints', 'kernel dax_iomap_pmd_fault'],
   needs: { dax: 'fsdax', size: 96 * PMD },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  thorough: { map: ['dev'] },
+  quick: {},
   metrics: [...FILE_FAULT_METRICS, faultMetric('first write fault, unwritten')],
   run(ctx: Context) {
     fileFaults(ctx, { level: 'pmd', step: PMD, count: 8, map: (file) => mapFile(ctx, file), event: 'fs_dax/dax_pmd_fault_done' });

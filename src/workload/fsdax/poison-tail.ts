@@ -12,6 +12,7 @@ export default defineWorkload({
   guards: ['R4: memory failure where a PTE maps what the file holds as a PMD entry'],
   needs: { dax: 'fsdax', size: 64 * PMD, kconfig: ['MEMORY_FAILURE'] },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  thorough: { map: ['dev'] },
   expectsLog: ['memory-failure', 'mce'],
   async run(ctx: Context) {
     const file = hugeFile(ctx, PMD);

@@ -14,6 +14,7 @@ export default defineWorkload({
   guards: ['R4: dax_lock_mapping_entry', 'ndctl dax-poison (dax-pmd, dax.sh)'],
   needs: { dax: 'fsdax', size: 64 * PMD, kconfig: ['MEMORY_FAILURE'] },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  quick: { map: ['mem'] },
   expectsLog: ['memory-failure', 'mce'],
   async run(ctx: Context) {
     const file = hugeFile(ctx, 2 * PMD);

@@ -21,7 +21,6 @@ export default defineWorkload({
   needs: { dax: 'fsdax', size: 64 * PMD },
   params: { fs: ['ext4', 'xfs'] },
   metrics: raceMetrics,
-  timeout: 120,
   async run(ctx: Context) {
     const file = hugeFile(ctx, 4 * PMD);
     fs.writeSync(file.fd, patternBytes(file.length, { kind: 'words', seed: SEED, base: 0 }), 0, file.length, file.offset);
@@ -69,6 +68,8 @@ export default defineWorkload({
           name: 'mapper',
           steps: [
             { op: 'map', mapping: third, length: PMD, fd: file.fd, fileAt: file.offset + PMD, group: 4 },
+            ...Array.from({ length: 6 }, () => ({ op: 'load', mapping: third, at: { unit: PAGE, count: 512, random: true }, group: 4 }) as const),
+            { op: 'madvise', advice: 'dontneed', mapping: third, length: PMD, group: 4 },
             { op: 'load', mapping: third, at: { unit: PAGE, count: 512, random: true }, group: 4 },
             { op: 'unmap', mapping: third, length: PMD, group: 4 },
           ],

@@ -10,6 +10,7 @@ export default defineWorkload({
   guards: ['ndctl dax-pmd: test_dax_remap'],
   needs: { dax: 'fsdax', size: 64 * PMD },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  quick: { map: ['mem'] },
   run(ctx: Context) {
     remapOut(ctx, ctx.fsdax, mapFile(ctx, hugeFile(ctx, PMD)), 'pmd');
   },

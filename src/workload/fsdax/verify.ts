@@ -18,6 +18,7 @@ export default defineWorkload({
   guards: ['R3: block I/O and mmap agree at every offset', 'ndctl dax.sh, mmap.sh: data integrity', 'kernel dax_iomap_rw, dax_writeback_mapping_range'],
   needs: { dax: 'fsdax', size: 64 * PMD, tools: ['ndctl'] },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
+  thorough: { map: ['dev'] },
   async run(ctx: Context) {
     const file = path.join(ctx.fsdax.folder, 'file');
     const model = Buffer.alloc(LENGTH);

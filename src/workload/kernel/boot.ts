@@ -14,6 +14,7 @@ export default defineWorkload({
   about: 'the boot: no pause, no complaint, both memory maps, node ranges and every pmem range it was told of',
   guards: ['R1: 35 second boot pause', 'R5: e820 maps and node ranges'],
   needs: { files: ['/dev/kmsg', '/proc/iomem'] },
+  quick: {},
   metrics: MILESTONES.map((name) => ({ name: `boot until ${name}`, unit: 's', better: 'lower' as const })),
   run(ctx: Context) {
     const lines = KmsgCursor.everything();

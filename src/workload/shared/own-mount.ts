@@ -10,8 +10,12 @@ export interface OwnMount {
   device: string;
   mountPoint: string;
   fs: string;
+  /** What it was mounted with, for mount(2): dax=always, or dax on older kernels. */
+  data: string;
   /** Unmounts; `between` runs while nothing is mounted; mounts again, by default with DAX on for all files. */
   remount(data?: string, between?: () => Promise<void>): Promise<void>;
+  /** Mounts it again if somebody else unmounted it. */
+  ensure(): Promise<void>;
   /** For between: disables and enables the namespace. */
   reenable(): Promise<void>;
 }
@@ -24,10 +28,14 @@ export function ownMount(ctx: Context): OwnMount {
   let mounted = true;
   // What comes after expects the mount to be there, however the workload ends.
   ctx.cleanup(async () => {
-    if (!mounted) await mountDax(device, mountPoint, kind);
+    if (mountOf(folder)?.mountPoint !== mountPoint) await mountDax(device, mountPoint, kind);
   });
   return {
     device, mountPoint, fs: kind,
+    data: mount.options.find((option) => /^dax(=always)?$/.test(option)) ?? 'dax=always',
+    async ensure() {
+      if (mountOf(folder)?.mountPoint !== mountPoint) await mountDax(device, mountPoint, kind);
+    },
     async remount(data, between) {
       if (mounted) await native.umountAsync(mountPoint);
       mounted = false;

@@ -1,4 +1,5 @@
 // What the race workloads share: how a race is scheduled on this machine, how far it goes, and what is kept of it.
+import crypto from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import { race, raceAsync, type RaceActor, type RaceResult } from '../../native.js';
@@ -27,25 +28,146 @@ export interface RacePlan {
  */
 export async function runRace(ctx: Context, { actors, rounds, wallRounds, limit = 20 }: RacePlan): Promise<RaceResult> {
   const counted = ctx.clock === 'icount';
-  const schedule = counted || os.availableParallelism() < 2 ? 'steered' : 'parallel';
   const bound = counted ? rounds : wallRounds;
+  const result = await start(ctx, actors, { seed: ctx.seed, limit, ...(bound === undefined ? { collisions: COLLISIONS } : { rounds: bound }) });
+  keep(ctx, result);
+  ctx.metric('collisions', [result.claimed]);
+  return result;
+}
+
+export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'limit'> {
+  /** Seconds instead of `limit` where one emulated CPU does it all and the run is not a thorough one. */
+  brief: number;
+  /** Rounds of the first actor in each slice. */
+  rounds: number;
+  /** Slices where instructions are counted; by wall clock as many as it takes for enough collisions. */
+  slices: number;
+  /** A kernel is known to hang here: who waits where is told soon, and not by the watchdog. */
+  hangs?: boolean;
+  /** Looks at what the slice left behind, and makes it ready for the next. */
+  between: (result: RaceResult) => Promise<void> | void;
+}
+
+/**
+ * The same in slices, each with a seed of its own that follows from the run's: for what has to be looked at now and then,
+ * such as a log that would run over. Gives the sum of all slices (without the stamps' last words).
+ */
+export async function runSlices(ctx: Context, { actors, rounds, slices, between, brief, hangs = false, limit = 20 }: SlicedRacePlan): Promise<RaceResult> {
+  const counted = ctx.clock === 'icount';
+  const seconds = ctx.thorough || scheduleOf(ctx) === 'parallel' ? limit : brief;
+  const began = performance.now();
+  const elapsed = (): number => (performance.now() - began) / 1000;
+  let sum: RaceResult | undefined;
+  for (let slice = 0; counted ? slice < slices : (sum?.claimed ?? 0) < COLLISIONS && elapsed() < (sum?.claimed === 0 ? limit : seconds); slice++) {
+    // No wrap-around within 2^16 slices, and no two of them alike: a run's seed has at most 53 bits.
+    const result = await start(ctx, actors, { seed: (BigInt(ctx.seed) << 11n) ^ BigInt(slice), limit: hangs ? HANGING_SLICE : SLICE, rounds, hangs });
+    sum = sum ? addRaces(sum, result) : result;
+    keep(ctx, sum);
+    await between(result);
+  }
+  if (!sum) throw new RangeError('a race of no slices');
+  ctx.metric('collisions', [sum.claimed]);
+  return sum;
+}
+
+interface Bounds {
+  seed: number | bigint;
+  limit: number;
+  rounds?: number;
+  collisions?: number;
+  hangs?: boolean;
+}
+
+/** Seconds that a slice may take; and one that may hang, which is told so many seconds later. */
+const SLICE = 8;
+const HANGING_SLICE = 1.5;
+const HANG = 3;
+
+async function start(ctx: Context, actors: RacePlan['actors'], { seed, limit, rounds, collisions, hangs = false }: Bounds): Promise<RaceResult> {
+  const counted = ctx.clock === 'icount';
+  const schedule = scheduleOf(ctx);
   const options = {
     schedule,
-    seed: ctx.seed,
+    seed,
     limitMs: limit * 1000,
-    actors: actors.map((actor, i) => (i === 0 && bound !== undefined ? { ...actor, rounds: bound } : actor)),
-    ...(counted || wallRounds !== undefined ? {} : { collisions: COLLISIONS }),
+    actors: actors.map((actor, i) => (i === 0 && rounds !== undefined ? { ...actor, rounds } : actor)),
+    ...(collisions === undefined ? {} : { collisions }),
   } as const;
   ctx.step(`racing, ${schedule}`);
   // A counted race runs on the main thread: nothing else of the process may run beside it.
   const result = await (async () => {
     using _ = unlimitedRealtime(schedule === 'steered');
+    if (hangs) return withinTime(ctx, raceAsync(options), limit + HANG);
     return counted ? race(options) : raceAsync(options);
   })();
-  keep(ctx, schedule, result);
   for (const { name, steps } of result.actors)
-    for (const { op, wrong, first } of steps) ctx.expect(wrong === 0, `${name}.${op}: every word should be its own, or what was stored last`, { wrong, ...first });
+    for (const { op, wrong, first } of steps) {
+      if (wrong > 0) keep(ctx, result);
+      ctx.expect(wrong === 0, `${name}.${op}: every word should be its own, or what was stored last`, { wrong, ...first });
+    }
   return result;
+}
+
+/** A hang is told with where each thread of this process waits, while it can still be seen. */
+async function withinTime<Result>(ctx: Context, work: Promise<Result>, seconds: number): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), seconds * 1000);
+  });
+  const result = await Promise.race([work, late]).finally(() => clearTimeout(timer));
+  if (result !== undefined) return result;
+  const stacks = fs.readdirSync('/proc/self/task').map((task) => `${task}: ${fs.readFileSync(`/proc/self/task/${task}/stack`, 'utf8').split('\n').map((line) => line.replace(/^\[<0>\] /, '')).slice(0, 6).join(' < ')}`);
+  ctx.prove('waiting in', stacks);
+  ctx.expect(false, 'every operation of the race should end', stacks.filter((stack) => !/futex|epoll|ep_poll|proc_pid_stack/.test(stack)));
+}
+
+const scheduleOf = (ctx: Context): 'steered' | 'parallel' => (ctx.clock === 'icount' || os.availableParallelism() < 2 ? 'steered' : 'parallel');
+
+/** Two runs of one race as one: counts added, digests chained. */
+export function addRaces(a: RaceResult, b: RaceResult): RaceResult {
+  const counts = (one: Record<string, number>, other: Record<string, number>): Record<string, number> =>
+    Object.fromEntries([...new Set([...Object.keys(one), ...Object.keys(other)])].map((key) => [key, (one[key] ?? 0) + (other[key] ?? 0)]));
+  const digest = (one: string, other: string): string => crypto.createHash('sha256').update(one).update(other).digest('hex').slice(0, 16);
+  const pairs = new Map(a.pairs.map((pair) => [`${pair.began} ${pair.during}`, pair]));
+  for (const pair of b.pairs) {
+    const key = `${pair.began} ${pair.during}`;
+    pairs.set(key, { ...pair, count: pair.count + (pairs.get(key)?.count ?? 0) });
+  }
+  const { schedulerError = b.schedulerError } = a;
+  return {
+    digest: digest(a.digest, b.digest),
+    actors: a.actors.map((actor, i) => {
+      const other = b.actors[i]!;
+      return {
+        name: actor.name,
+        rounds: actor.rounds + other.rounds,
+        digest: digest(actor.digest, other.digest),
+        steps: actor.steps.map((step, at) => {
+          const more = other.steps[at]!;
+          const first = step.first ?? more.first;
+          return {
+            op: step.op,
+            runs: step.runs + more.runs,
+            done: step.done + more.done,
+            bytes: step.bytes + more.bytes,
+            zeros: step.zeros + more.zeros,
+            wrong: step.wrong + more.wrong,
+            ...(first ? { first } : {}),
+            errors: counts(step.errors, more.errors),
+            signals: counts(step.signals, more.signals),
+          };
+        }),
+      };
+    }),
+    collisions: a.collisions + b.collisions,
+    claimed: a.claimed + b.claimed,
+    pairs: [...pairs.values()].sort((one, other) => other.count - one.count),
+    switches: a.switches + b.switches,
+    elapsedNs: a.elapsedNs + b.elapsedNs,
+    limited: a.limited || b.limited,
+    cpus: a.cpus,
+    ...(schedulerError === undefined ? {} : { schedulerError }),
+  };
 }
 
 /** Real-time threads may use the CPU without pause: the throttle would take it from them by its own clock. */
@@ -57,10 +179,9 @@ function unlimitedRealtime(wanted: boolean): Disposable {
   return { [Symbol.dispose]: () => fs.writeFileSync(file, before) };
 }
 
-function keep(ctx: Context, schedule: string, result: RaceResult): void {
+function keep(ctx: Context, result: RaceResult): void {
   const { digest, collisions, claimed, pairs, switches, elapsedNs, limited, cpus, schedulerError } = result;
-  ctx.metric('collisions', [claimed]);
-  ctx.prove('race', { schedule, digest, collisions, claimed, switches, elapsedNs, limited, cpus, ...(schedulerError === undefined ? {} : { schedulerError }) });
+  ctx.prove('race', { schedule: scheduleOf(ctx), digest, collisions, claimed, switches, elapsedNs, limited, cpus, ...(schedulerError === undefined ? {} : { schedulerError }) });
   ctx.prove('pairs', Object.fromEntries(pairs.slice(0, 20).map(({ began, during, count }) => [`${began} during ${during}`, count])));
   for (const { name, rounds, steps } of result.actors)
     ctx.prove(`actor ${name}`, {
@@ -72,6 +193,17 @@ function keep(ctx: Context, schedule: string, result: RaceResult): void {
         ]),
       ),
     });
+}
+
+/**
+ * Keeps all but emergencies off the console, for thousands of memory failures would take a serial line minutes; they stay in
+ * the log. A crash turns the console on again by itself (console_verbose).
+ */
+export function quietConsole(): Disposable {
+  const file = '/proc/sys/kernel/printk';
+  const before = fs.readFileSync(file, 'utf8').trim();
+  fs.writeFileSync(file, before.replace(/^\d+/, '1'));
+  return { [Symbol.dispose]: () => fs.writeFileSync(file, before) };
 }
 
 /** Expects that steps met only what is right for them: errnos and codes of signals by name. */
