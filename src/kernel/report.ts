@@ -406,7 +406,7 @@ export class Report {
   symbolise(symbols: BootSymbols): void {
     const frames: SymbolisedFrame[] = [];
     const take = (frame: Frame, pc: boolean): void => {
-      const found = frame.raw === undefined ? undefined : symbols.resolve(BigInt(`0x${frame.raw}`));
+      const found = frame.raw === undefined ? undefined : symbols.resolve(BigInt(`0x${frame.raw}`), !pc);
       if (found !== undefined) nameFrame(frame, found);
       const { name, offset, size, module, reliable } = frame;
       if (offset === undefined || size === undefined) return;
@@ -427,7 +427,7 @@ export class Report {
         const unnamed = frame.raw !== undefined;
         if (trace === this.#mainTrace()) take(frame, false);
         else if (unnamed) {
-          const found = symbols.resolve(BigInt(`0x${frame.raw}`));
+          const found = symbols.resolve(BigInt(`0x${frame.raw}`), true);
           if (found !== undefined) nameFrame(frame, found);
         }
         if (unnamed && INTERRUPT_ENTRY.test(frame.name)) trace.interruptedFrom = index + 1;

@@ -146,14 +146,18 @@ export class BootSymbols {
     this.#offset = kaslr === undefined || text === kaslr.base + kaslr.offset ? 0n : kaslr.offset;
   }
 
-  /** A run-time address as function and offset, with the address that the kernel was linked for. */
-  resolve(address: bigint): (NamedAddress & { linked: bigint }) | undefined {
+  /**
+   * A run-time address as function and offset, with the address that the kernel was linked for. A return address belongs to the
+   * function that called, even behind its last byte, where a call that never returns leaves it: as the kernel's %pB has it.
+   */
+  resolve(address: bigint, returns: boolean): (NamedAddress & { linked: bigint }) | undefined {
     this.match.addresses++;
     const linked = address - this.#offset;
-    const found = this.#table.resolve(linked);
+    const back = returns ? 1 : 0;
+    const found = this.#table.resolve(linked - BigInt(back));
     if (found === undefined) return undefined;
     this.match.named++;
-    return { ...found, linked };
+    return { ...found, offset: found.offset + back, linked };
   }
 
   /** The address, as linked, of "name+offset/size", where that is just one place of this kernel. */

@@ -87,6 +87,12 @@ describe('bare addresses', () => {
     expect(report.findings[0]).toMatchObject({ function: 'fs_dax_release' });
   });
 
+  it('a return address behind the last byte is that of the function that called', () => {
+    const end = addressOf('fs_dax_release') + BigInt(sizeOf('fs_dax_release'));
+    const log = `[    1.000000] WARNING: CPU: 0 PID: 1 at fs/dax.c:3 0x1234\n[    1.000001] Call Trace:\n[    1.000002]  ${hex(end)}\n`;
+    expect(parseKernelLog(log, { symbols: kernel.table }).findings[0]!.trace).toEqual([`fs_dax_release+${hex(sizeOf('fs_dax_release'))}/${hex(sizeOf('fs_dax_release'))}`]);
+  });
+
   it('each boot of a log has its own offset', () => {
     const boot = (shift: bigint): string => `[    0.000000] Linux version 5.10.0-test (builder)\n${oops(shift, `[    1.300000] Kernel Offset: ${hex(shift)} from 0xffffffff81000000 (relocation range: 0)\n`)}`;
     const { findings } = parseKernelLog(boot(0x1e000000n) + boot(0x2c000000n), { symbols: kernel.table });
