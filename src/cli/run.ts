@@ -51,7 +51,7 @@ async function handler(args: RunArguments): Promise<void> {
 
   const human = args.json || toStdout.length > 0 ? process.stderr : process.stdout;
   const observer = new TerminalObserver(human);
-  if (args.kernel.length > 1 || args.kernel.some((spec) => spec.includes('*')) || args.device.length > 1) observer.showLabels();
+  if (args.kernel.length > 1 || args.kernel.some((spec) => spec.includes('*')) || args.device.length > 1 || (args.layout ?? []).length > 1) observer.showLabels();
   if (options.seeds.length > 1) observer.showSeeds();
   const started = Date.now();
   let interrupted = false;

@@ -64,12 +64,12 @@ function checkRoom(region: Region, align: string): void {
     throw new UnmetNeed(`an alignment of ${align} needs a region that holds ${align} at a multiple of ${align} behind its info block; ${region.dev} is ${formatSize(region.size)} at ${hex(start)} (try --layout huge)`);
 }
 
-/** Makes an ext4, ext2 or xfs file system; `huge` aligns xfs's extents to huge pages. Destroys the device's content. */
+/** Makes an ext4, ext2 or xfs file system; `huge` aligns extents to huge pages of 2 MiB. Destroys the device's content. */
 export async function makeFileSystem(kind: string, device: string, huge = false): Promise<void> {
   switch (kind) {
     case 'ext4':
       // lazy_itable_init=0: no background writer that would go on during the workload.
-      return void (await tool('mke2fs', ['-t', 'ext4', '-F', '-q', '-b', '4096', '-E', 'lazy_itable_init=0,lazy_journal_init=0,nodiscard', device]));
+      return void (await tool('mke2fs', ['-t', 'ext4', '-F', '-q', '-b', '4096', '-E', `lazy_itable_init=0,lazy_journal_init=0,nodiscard${huge ? ',stride=512,stripe_width=512' : ''}`, device]));
     case 'ext2':
       return void (await tool('mke2fs', ['-t', 'ext2', '-F', '-q', '-b', '4096', '-E', 'nodiscard', device]));
     case 'xfs':

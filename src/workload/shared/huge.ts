@@ -38,13 +38,19 @@ export function openHugeFile(ctx: Context, length: number, name = 'huge'): HugeF
   try {
     // The larger the request, the more an allocator cares for alignment; what it gives is looked at, not assumed.
     for (let size = wanted + 2 * PMD; size <= wanted + 32 * PMD; size *= 2) {
-      native.fallocate(fd, 'allocate', 0, roundUp(size, PMD));
-      fs.fsyncSync(fd);
-      for (const extent of native.fiemap(fd)) {
-        const offset = extent.logical + ((PMD - (extent.physical % PMD)) % PMD);
-        if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
+      // Begun as far into a huge page of the file as the first answer lay into one of the device, the next may fit.
+      for (let shift = 0, tries = 0; tries < 3; tries++) {
+        native.fallocate(fd, 'allocate', shift, roundUp(size, PMD));
+        fs.fsyncSync(fd);
+        const extents = native.fiemap(fd);
+        for (const extent of extents) {
+          const offset = extent.logical + ((PMD - (extent.physical % PMD)) % PMD);
+          if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
+        }
+        fs.ftruncateSync(fd, 0);
+        const longest = extents.reduce((best, extent) => (extent.length > best.length ? extent : best), { logical: 0, physical: 0, length: 0 });
+        shift = (((longest.physical - longest.logical) % PMD) + PMD) % PMD;
       }
-      fs.ftruncateSync(fd, 0);
     }
   } catch (error) {
     fs.closeSync(fd);
