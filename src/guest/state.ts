@@ -38,12 +38,15 @@ export interface SavedState {
   fresh: boolean;
   /** Seconds it took to boot and to save, when fresh. */
   bootSeconds: number;
+  /** Seconds of its boot in which the host had no CPU for it: pauses up to that long may be the host's. */
+  hostWait: number;
 }
 
 interface Meta {
   facts: GuestFacts;
   sharedRam: boolean;
   bootSeconds: number;
+  hostWait: number;
   /** Size and modification time of each file: a state that something wrote to afterwards is not used. */
   files: Record<string, { size: number; mtimeMs: number }>;
 }
@@ -182,6 +185,8 @@ async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Me
     session = await Session.start(config, files, { kind: 'boot', shareRam: true }, { ramFds: ram.map(({ fd }) => fd) });
     const sharedRam = await shareRam(session);
     const facts = await waitReady(session, config);
+    // Counted instructions do not pass while the host is busy.
+    const hostWait = config.clock === 'icount' ? 0 : session.starved() / 1000;
     await session.qmp.call('stop');
     await migrateTo(session, path.join(folder, 'state'));
     await session.qmp.call('quit');
@@ -196,7 +201,7 @@ async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Me
       const { size, mtimeMs } = fs.statSync(path.join(folder, name));
       return [name, { size, mtimeMs }] as const;
     });
-    return { facts, sharedRam, files: Object.fromEntries(stamps) };
+    return { facts, sharedRam, hostWait, files: Object.fromEntries(stamps) };
   } finally {
     await session?.close();
     for (const { fd } of ram) fs.closeSync(fd);

@@ -33,6 +33,8 @@ export interface InstanceJob {
   load: string[];
   /** Kernel options that are set, where the kernel's configuration is known to the host. */
   kconfig?: string[];
+  /** Seconds of the guest's boot in which the host had no CPU for it. */
+  hostWait?: number;
   /** Collect which kernel functions run. */
   coverage?: boolean;
 }
@@ -158,6 +160,7 @@ function makeContext({ job, workload, place, folder, log, journal, result, say, 
     native,
     seed: job.seed,
     clock: job.clock,
+    hostWait: job.hostWait ?? 0,
     thorough: job.thorough ?? false,
     folder,
     log,

@@ -113,6 +113,7 @@ export class GuestTarget implements Target {
       return session;
     }
     let state = await this.prepare();
+    job.hostWait = state.hostWait;
     try {
       if (options.gdb) return await this.#debug(state, files, job, options);
       return await running(restore(config, state, files, job));

@@ -85,6 +85,8 @@ export interface Context {
   prove(name: string, fact: unknown): void;
   /** Keeps samples with the result, in the declared unit. */
   metric(name: string, samples: readonly number[]): void;
+  /** Seconds of the boot in which the host of this guest had no CPU for it; 0 on real machines, and where nobody knows. */
+  readonly hostWait: number;
   /** Ends the workload as skipped: something it needs turned out not to be here. */
   skip(reason: string): never;
   /** Runs `undo` after the workload, last registered first, however it ends. */

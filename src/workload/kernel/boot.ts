@@ -25,8 +25,11 @@ export default defineWorkload({
     ctx.prove('boot', { release, cmdline, milestones: milestones.map(({ name, time }) => ({ name, time })) });
 
     const end = milestones.find(({ name }) => name === 'init')?.line ?? Infinity;
-    for (const { seconds, before, after, beforeLine, explained } of stalls)
-      ctx.expect(beforeLine > end || explained !== undefined, `the boot should not pause: ${seconds.toFixed(1)} s passed between "${before}" and "${after}"`);
+    for (const { seconds, before, after, beforeLine, explained } of stalls) {
+      if (beforeLine > end || explained !== undefined) continue;
+      if (seconds <= ctx.hostWait) ctx.skip(`the boot paused for ${seconds.toFixed(1)} s, and the host had no CPU for it for ${ctx.hostWait.toFixed(1)} s; run again when the host is less busy`);
+      ctx.expect(false, `the boot should not pause: ${seconds.toFixed(1)} s passed between "${before}" and "${after}"`);
+    }
     const complaint = report.findings.find((finding) => finding.line <= end && finding.kind !== 'boot-stall' && isComplaint(finding));
     ctx.expect(complaint === undefined, `the boot should be clean: ${complaint?.title ?? ''}`, complaint?.excerpt.slice(0, 300));
 
