@@ -56,7 +56,7 @@ const ANNOUNCED: readonly [RegExp, string][] = [
 
 /** Steps that compute for long where instructions are emulated; the line before or behind the pause tells. A pause above the limit, in seconds, is none of theirs. */
 const COMPUTING: readonly { before?: RegExp; after?: RegExp; why: string; limit: number }[] = [
-  { before: /^Asymmetric key parser 'x509' registered/, after: /^alg: self-tests for .* passed|^cryptomgr_test/, why: 'tests its ciphers', limit: 10 },
+  { before: /^Asymmetric key parser 'x509' registered/, after: /^alg: self-tests for .* passed|^cryptomgr_test/, why: 'tests its ciphers', limit: 4 },
 ];
 
 /** Lines that interrupt whatever is being set up and so say nothing about it. */

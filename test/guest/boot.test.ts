@@ -43,7 +43,7 @@ it('a kernel that panics before user space fails as the kernel\'s, with its titl
   expect(document.results.map(({ workload, outcome }) => `${workload} ${outcome}`)).toEqual(['kernel/boot fail']);
   expect(document.results[0]!.reason).toMatch(/panic/i);
   expect(code).toBe(1);
-  expect(fs.readFileSync(path.join(folder, 'panic', `console-boot-${document.results[0]!.kernel}.log`), 'utf8')).toMatch(/Kernel panic/);
+  expect(fs.readFileSync(path.join(folder, 'panic', `console-boot-${document.results[0]!.kernel}-default.log`), 'utf8')).toMatch(/Kernel panic/);
 });
 
 it('a saved state that was damaged is noticed and made again', async () => {
