@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,6 +58,7 @@ struct Actor {
   std::uint64_t collisions = 0;
   std::size_t stale = 0;  // operations in a row that met only what the same step had met before
   pthread_t thread{};
+  std::atomic<pid_t> tid{0};  // while it runs
 
   void mix(std::uint64_t value) noexcept { result.digest = words::mix(result.digest ^ value) + words::kStep; }
 };
@@ -187,7 +189,7 @@ struct Race {
   std::int64_t startNs = 0;
   std::int64_t endNs = 0;
 
-  explicit Race(const RacePlan& from) : plan(from) {}
+  explicit Race(const RacePlan& from) : plan(from), actors(from.actors.size()) {}
   ~Race() {
     if (pagemap >= 0) close(pagemap);
   }
@@ -590,13 +592,25 @@ void enter(Actor& actor, std::size_t stepIndex, const RaceStep& step) noexcept {
 void leave(Actor& actor) noexcept { actor.race->inside.fetch_and(~(std::uint64_t{0xffff} << (16 * actor.index))); }
 
 /**
+ * By the bare system call: pthread_setschedparam(3) takes a lock of the thread in question, and the conductor would wait for
+ * an actor that was stopped while it held it.
+ */
+void setPriority(const Actor& actor, int priority) noexcept {
+  const pid_t tid = actor.tid.load();
+  if (tid == 0) return;
+  sched_param parameter{};
+  parameter.sched_priority = priority;
+  sched_setscheduler(tid, priority > 0 ? SCHED_FIFO : SCHED_OTHER, &parameter);
+}
+
+/**
  * In a steered race, who has run all of its steps past the others' operations twice and met nothing new lets them go on: the
  * conductor's timer can be late by much, above all on an emulated CPU, and an actor would fill the time with repetitions.
  */
 void stepAside(Actor& actor) noexcept {
   if (!actor.race->fifo || actor.stale < 2 * actor.plan->steps.size()) return;
   actor.stale = 0;
-  pthread_setschedprio(pthread_self(), kLowPriority);
+  setPriority(actor, kLowPriority);
   sched_yield();
 }
 
@@ -635,6 +649,7 @@ bool started(Race& race) {
 void* actorMain(void* context) {
   Actor& actor = *static_cast<Actor*>(context);
   Race& race = *actor.race;
+  actor.tid.store(static_cast<pid_t>(syscall(SYS_gettid)));
   unblockFaultSignals();
   const bool bounded = actor.plan->rounds != 0;
   if (started(race)) {
@@ -644,6 +659,7 @@ void* actorMain(void* context) {
       actor.result.rounds = round + 1;
     }
   }
+  actor.tid.store(0);
   race.meeting.leave();
   if (bounded && race.bounded.fetch_sub(1) == 1) race.end();
   const std::lock_guard<std::mutex> lock(race.mutex);
@@ -660,12 +676,6 @@ void sleepNs(std::int64_t ns) noexcept {
   clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
 }
 
-/** Threads that have ended are not joined yet, so their handles are good; the kernel may say ESRCH of them. */
-void setPriority(const Actor& actor, int priority) noexcept {
-  sched_param parameter{};
-  parameter.sched_priority = priority;
-  pthread_setschedparam(actor.thread, priority > 0 ? SCHED_FIFO : SCHED_OTHER, &parameter);
-}
 
 /**
  * Real-time threads that never sleep would keep the kernel's own ones off the CPU, and some call of theirs may spin until one
@@ -772,7 +782,6 @@ int spawn(pthread_t& thread, const Role& role) {
 }
 
 void prepare(Race& race) {
-  race.actors.resize(race.plan.actors.size());
   for (std::size_t i = 0; i < race.actors.size(); ++i) {
     Actor& actor = race.actors[i];
     const RaceActor& plan = race.plan.actors[i];

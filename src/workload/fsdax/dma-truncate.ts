@@ -44,7 +44,7 @@ export default defineWorkload({
     const sum = await runSlices(ctx, {
       rounds: TRANSFERS / 2,
       slices: 2,
-      brief: 1,
+      brief: 0.5,
       limit: 60,
       hangs: true,
       actors: [

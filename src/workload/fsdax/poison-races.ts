@@ -199,7 +199,7 @@ async function racing(ctx: Context, { actors, rounds = FAILURES, met, check }: R
     actors,
     rounds,
     slices: 2,
-    brief: 1,
+    brief: 0.5,
     limit: 60,
     async between(result) {
       ctx.step('looking at what is left');

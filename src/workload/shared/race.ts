@@ -80,7 +80,7 @@ interface Bounds {
 
 /** Seconds that a slice may take; and one that may hang, which is told so many seconds later. */
 const SLICE = 8;
-const HANGING_SLICE = 1.5;
+const HANGING_SLICE = 1;
 const HANG = 3;
 
 async function start(ctx: Context, actors: RacePlan['actors'], { seed, limit, rounds, collisions, hangs = false }: Bounds): Promise<RaceResult> {
