@@ -11,6 +11,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Instance);
   const Exports all{exports, Napi::Object::New(env)};
   exportMapping(all);
+  exportMeasure(all);
   exportFiles(all);
   exportRace(all);
   exportSystem(all);

@@ -389,6 +389,7 @@ Job pagemapScanCall(Args& args) {
 
 }  // namespace
 
+int shareOf(std::string_view name) { return static_cast<int>(valueOf(kShares, name, "share")); }
 int adviceOf(std::string_view name) { return static_cast<int>(valueOf(kAdvice, name, "advice")); }
 int syncOf(std::string_view name) { return static_cast<int>(valueOf(kSyncs, name, "how")); }
 

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include "binding.h"
+#include "cursor.h"
 #include "files.h"
 #include "race.h"
 
@@ -10,25 +11,6 @@ namespace {
 
 constexpr std::uint64_t kMaxNs = 1'000'000'000;
 constexpr std::uint64_t kMaxLimitMs = 3'600'000;
-
-class Cursor {
- public:
-  explicit Cursor(Args& args) : args_(args) {}
-
-  bool boolean(const char* name) { return args_.boolean(at_++, name); }
-  std::uint64_t size(const char* name, std::uint64_t low = 0, std::uint64_t high = Args::kMaxSafe) {
-    return static_cast<std::uint64_t>(args_.integer(at_++, name, static_cast<std::int64_t>(low), static_cast<std::int64_t>(high)));
-  }
-  std::int64_t integer(const char* name, std::int64_t low, std::int64_t high) { return args_.integer(at_++, name, low, high); }
-  std::uint64_t word(const char* name) { return args_.word(at_++, name); }
-  std::string text(const char* name) { return args_.text(at_++, name); }
-  /** Of a handle, or none for 0. */
-  std::shared_ptr<Region> region() { return args_.number(at_, "mapping") == 0 ? (++at_, nullptr) : args_.region(at_++); }
-
- private:
-  Args& args_;
-  std::size_t at_ = 0;
-};
 
 /** base, unit, count, a (-1: drawn from the seed), b */
 RacePlaces readPlaces(Cursor& cursor) {

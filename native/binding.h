@@ -183,10 +183,12 @@ Napi::Array textsValue(Napi::Env env, const std::vector<std::string>& texts);
 
 void exportMapping(const Exports& exports);
 void exportFiles(const Exports& exports);
+void exportMeasure(const Exports& exports);
 void exportRace(const Exports& exports);
 void exportSystem(const Exports& exports);
 
-/** The kernel's numbers of the names that madvise(2) and msync(2) go by here. */
+/** The kernel's numbers of the names that mmap(2), madvise(2) and msync(2) go by here. */
+int shareOf(std::string_view name);
 int adviceOf(std::string_view name);
 int syncOf(std::string_view name);
 

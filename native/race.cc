@@ -857,8 +857,6 @@ const RaceKind& raceKind(std::string_view name) {
 
 RaceNeeds needsOf(const RaceKind& kind) { return kind.needs; }
 
-HeldFd::HeldFd(int of) : fd_(check(fcntl(of, F_DUPFD_CLOEXEC, 3), "fcntl(F_DUPFD_CLOEXEC)")) {}
-HeldFd::~HeldFd() { close(fd_); }
 
 void Tally::add(int key) noexcept {
   for (std::size_t i = 0; i < used_; ++i) {

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "held_fd.h"
 #include "region.h"
 
 namespace daxrig {
@@ -42,19 +43,6 @@ struct RacePlaces {
   bool drawn = false;
 
   std::uint64_t last() const { return base + unit * (count - 1); }
-};
-
-/** A descriptor of our own: the caller may close the one it came from while the race runs. */
-class HeldFd {
- public:
-  explicit HeldFd(int of);
-  ~HeldFd();
-  HeldFd(const HeldFd&) = delete;
-  HeldFd& operator=(const HeldFd&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
 };
 
 /** What mount(2) is given besides the place. */

@@ -62,6 +62,8 @@ export interface NativeCalls {
     steered: boolean, seed: bigint, minNs: number, maxNs: number, limitMs: number, collisions: number, actors: number,
     ...program: unknown[]
   ): RawRace;
+  /** Then, for each step, 13 values: see native/bind_measure.cc. */
+  measure(rounds: number, steps: number, ...program: unknown[]): RawMeasured;
 }
 
 /** What the compiled addon exports. Narrow on purpose: a test puts a fake in its place with setAddonForTests. */
@@ -81,6 +83,7 @@ export interface NativeAddon extends NativeCalls {
   setMceKill(policy: MceKillPolicy): void;
   reboot(command: RebootCommand): void;
   clocks(): Clocks;
+  flushInstructions(): FlushInstruction[];
   drainSignals(): { signals: OptionalSignal[]; lost: number };
   errnoName(errno: number): string | undefined;
   traceStart(instance: string, event: number, addressAt: number): void;
@@ -1317,6 +1320,113 @@ export function race(options: RaceOptions): RaceResult {
 }
 export async function raceAsync(options: RaceOptions): Promise<RaceResult> {
   return raced(options, await later('race', raceArgs(options)));
+}
+
+// ------------------------------------------------------------------------------------------------------------ timed rounds
+
+/** What a step of timed rounds can do; docs/timings.md has the table. */
+export const MEASURE_OPS = [
+  'map', 'unmap', 'move', 'fork', 'madvise', 'msync', 'fsync', 'fallocate', 'pread', 'pwrite', 'touch', 'load', 'store', 'store-past',
+  'copy', 'flush', 'chase', 'chain',
+] as const;
+export type MeasureOp = (typeof MEASURE_OPS)[number];
+export const FLUSH_INSTRUCTIONS = ['clflush', 'clflushopt', 'clwb'] as const;
+export type FlushInstruction = (typeof FLUSH_INSTRUCTIONS)[number];
+
+export interface MeasureStep {
+  op: MeasureOp;
+  /** Take a sample per round. */
+  timed?: boolean;
+  /** A fault is what is measured (until the signal is caught); otherwise it ends the rounds. */
+  mayFault?: boolean;
+  /** Not given: what the step `map` mapped last. */
+  mapping?: Mapping;
+  /** In the mapping; a multiple of 8. */
+  at?: number;
+  length?: number;
+  /** Of touch: bytes between accesses. Default: one access. */
+  stride?: number;
+  /** Bytes that both places move on by with every round: a fresh page each time. */
+  advance?: number;
+  fd?: number;
+  /** In the file. What `map` maps from no multiple of 2 MiB gets an address that is one: no huge entry fits both. */
+  fileAt?: number;
+  /** Of map. Default shared. */
+  share?: Share;
+  advice?: Advice;
+  /** Of msync. Default sync. */
+  how?: SyncKind;
+  mode?: FallocateMode;
+  instruction?: FlushInstruction;
+  /** Of touch. Default read. */
+  access?: 'read' | 'write';
+  /** Of memory work: each thread has its own share of the length. Default 1. */
+  threads?: number;
+}
+
+export interface MeasuredStep {
+  op: MeasureOp;
+  runs: number;
+  /** Page faults of the calling thread in all runs, what is prepared around the operation included. */
+  minorFaults: number;
+  majorFaults: number;
+  /** Runs that a signal ended. */
+  signals: number;
+  /** One per round, ns by CLOCK_MONOTONIC_RAW; of rounds that were not completed 0. */
+  samples?: Float64Array;
+}
+
+export interface Measured {
+  /** Completed. */
+  rounds: number;
+  steps: MeasuredStep[];
+  /** That ended the rounds, or was met last by a step that may fault. */
+  signal?: FaultSignal;
+}
+
+type RawMeasured = Omit<Measured, 'steps'> & { steps: Omit<MeasuredStep, 'op'>[] };
+
+/** The names that the flags of an operation are taken from. */
+const MEASURE_FLAGS: Partial<Record<MeasureOp, (step: MeasureStep) => string>> = {
+  map: ({ share = 'shared' }) => oneOf('share', share, SHARES),
+  madvise: ({ advice }) => oneOf('advice', advice, ADVICE),
+  msync: ({ how = 'sync' }) => oneOf('how', how, SYNC_KINDS),
+  fallocate: ({ mode }) => oneOf('mode', mode, FALLOCATE_MODES),
+  flush: ({ instruction }) => oneOf('instruction', instruction, FLUSH_INSTRUCTIONS),
+};
+
+function measureStepArgs(step: MeasureStep): unknown[] {
+  const { timed = false, mayFault = false, mapping, at = 0, length = 0, stride = 0, advance = 0, fd, fileAt = 0, access = 'read', threads = 1 } = record('step', step);
+  const op = oneOf('op', step.op, MEASURE_OPS);
+  if (mapping !== undefined && !(mapping instanceof Mapping)) throw new TypeError('mapping must be a Mapping');
+  return [
+    op, flag('timed', timed), flag('mayFault', mayFault), mapping === undefined ? 0 : handleOf(mapping, whole('at', at), whole('length', length)), whole('at', at),
+    whole('length', length), whole('stride', stride), whole('advance', advance), fd === undefined ? -1 : descriptor('fd', fd), whole('fileAt', fileAt),
+    MEASURE_FLAGS[op]?.(step) ?? '', oneOf('access', access, ['read', 'write']), whole('threads', threads, 1, 64),
+  ];
+}
+
+function measureArgs(rounds: number, steps: readonly MeasureStep[]): [number, number, ...unknown[]] {
+  if (!Array.isArray(steps) || steps.length < 1 || steps.length > 16) throw new RangeError('steps must be 1 to 16');
+  return [whole('rounds', rounds, 1, 2 ** 24), steps.length, ...(steps as readonly MeasureStep[]).flatMap(measureStepArgs)];
+}
+
+const measured = (steps: readonly MeasureStep[], raw: RawMeasured): Measured => ({ ...raw, steps: raw.steps.map((step, i) => ({ op: steps[i]!.op, ...step })) });
+
+/**
+ * Repeats a program of steps and times those asked for, each alone, with the clock beside it in native code. A system call
+ * that fails throws SystemError; a fault is data.
+ */
+export function measure(rounds: number, steps: readonly MeasureStep[]): Measured {
+  return measured(steps, now('measure', measureArgs(rounds, steps)));
+}
+export async function measureAsync(rounds: number, steps: readonly MeasureStep[]): Promise<Measured> {
+  return measured(steps, await later('measure', measureArgs(rounds, steps)));
+}
+
+/** Instructions that write a cache line back, as far as this CPU has them. */
+export function flushInstructions(): FlushInstruction[] {
+  return addon().flushInstructions();
 }
 
 // ------------------------------------------------------------------------------------------------------------------ system

@@ -51,7 +51,7 @@ async function handler(args: CompareArguments): Promise<void> {
   if (args.kernel.length === 0) throw new UsageError('compare needs two run directories, or two kernels by --kernel');
   wholeNumber('blocks', args.blocks, 1);
   const seed = readSeed(args.seed);
-  const chosen = chooseWorkloads(all, args.only).filter(({ metrics }) => (metrics ?? []).length > 0);
+  const chosen = chooseWorkloads(all, args.only.length > 0 ? args.only : ['*']).filter(({ metrics }) => (metrics ?? []).length > 0);
   if (chosen.length === 0) throw new UsageError('none of the chosen workloads measures anything; see "daxrig workloads"');
   const instances = plan(chosen, { only: new Map(args.param.map(parseParam)) });
 

@@ -70,6 +70,9 @@ export async function createNamespace(target: { namespace: string } | { region: 
 /** Takes the devices of a namespace away; what it holds stays. */
 export const disableNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['disable-namespace', dev]));
 
+/** Destroys it with what it holds; its space is free in the region again. */
+export const destroyNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['destroy-namespace', '-f', dev]));
+
 export const enableNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['enable-namespace', dev]));
 
 /** The character device of a devdax namespace, by name (dax0.0). */

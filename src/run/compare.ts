@@ -57,7 +57,8 @@ export class SeriesCollector {
 }
 
 const inputOf = ({ id, clock, direction, a, b }: Series, delta?: number): CompareInput => ({
-  id, clock: clock === 'icount' ? 'icount' : 'wall', direction, a, b, ...(delta === undefined ? {} : { delta }),
+  // Counts, too, repeat exactly or have changed.
+  id, clock: clock === 'wall' ? 'wall' : 'icount', direction, a, b, ...(delta === undefined ? {} : { delta }),
 });
 
 /** The verdicts over all metrics together (Benjamini-Hochberg). */
@@ -139,7 +140,7 @@ class Looks {
     return series.every((one) => {
       let entry = this.#tests.get(one.id);
       if (!entry) {
-        const test = new SequentialComparison({ id: one.id, clock: one.clock === 'icount' ? 'icount' : 'wall', direction: one.direction, maxBlocks: this.most, confidence: 1 - 0.01 / series.length, ...(this.delta === undefined ? {} : { delta: this.delta }) });
+        const test = new SequentialComparison({ id: one.id, clock: one.clock === 'wall' ? 'wall' : 'icount', direction: one.direction, maxBlocks: this.most, confidence: 1 - 0.01 / series.length, ...(this.delta === undefined ? {} : { delta: this.delta }) });
         this.#tests.set(one.id, (entry = { test, seen: 0 }));
       }
       let { state } = entry.test;

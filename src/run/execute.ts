@@ -9,13 +9,14 @@ import { findPlace } from '../device/local.js';
 import type { Place } from '../device/place.js';
 import { SystemError, codeOf, messageOf } from '../errors.js';
 import * as native from '../native.js';
+import { sortOut, timerOf, type Timer } from '../measure/samples.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
 import { isComplaint, parseKernelLog, type FindingKind } from '../kernel/klog.js';
 import { CoverageCollector } from '../measure/coverage.js';
 import { unmetNeed } from './needs.js';
 import { KmsgCursor } from './kmsg.js';
 import type { InstanceEvent, InstanceResult, Metric, Params } from './result.js';
-import { ExpectationError, SkipError, type Context, type Workload } from '../workload/types.js';
+import { ExpectationError, SkipError, type Context, type MetricDeclaration, type Workload } from '../workload/types.js';
 
 /** Where an instance works: on a namespace of its own (guest), or on what the user named. */
 export type InstanceTarget = { kind: 'namespace' } | { kind: 'path'; path: string };
@@ -135,6 +136,14 @@ async function prepare(job: InstanceJob, workload: Workload, folder: string, say
   return made.place;
 }
 
+/** Counts are counts under any clock, and have no warm-up. */
+function metricOf({ name, unit }: MetricDeclaration, raw: readonly number[], clock: 'wall' | 'icount', { resolutionNs }: Timer): Metric {
+  if (unit === 'count') return { name, unit, clock: 'count', samples: [...raw] };
+  const { samples, warmup, marks } = sortOut(raw, unit === 'ns' ? resolutionNs : 0);
+  const marked = Object.fromEntries(Object.entries(marks).filter(([, count]) => count > 0));
+  return { name, unit, clock, samples, ...(warmup.length > 0 ? { warmup } : {}), ...(Object.keys(marked).length > 0 ? { marks: marked } : {}) };
+}
+
 interface ContextParts {
   job: InstanceJob;
   workload: Workload;
@@ -191,8 +200,7 @@ function makeContext({ job, workload, place, folder, log, journal, result, say, 
     metric(name, samples) {
       const declared = workload.metrics?.find((metric) => metric.name === name);
       if (!declared) throw new TypeError(`${workload.name} has no metric "${name}"`);
-      const metric: Metric = { name, unit: declared.unit, clock: job.clock, samples: [...samples] };
-      result.metrics.push(metric);
+      result.metrics.push(metricOf(declared, samples, job.clock, (result.timer ??= timerOf(native.clocks()))));
     },
     skip(reason) {
       throw new SkipError(reason);

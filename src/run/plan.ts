@@ -12,9 +12,12 @@ export interface PlannedInstance {
 const globToRegExp = (glob: string): RegExp =>
   new RegExp(`^${[...glob].map((char) => (char === '*' ? '.*' : char === '?' ? '.' : char.replace(/[.+^${}()|[\]\\]/g, '\\$&'))).join('')}$`);
 
-/** Workloads that the names or globs choose, in listing order. Throws UsageError for one that chooses nothing. */
+/**
+ * Workloads that the names or globs choose, in listing order; without any, all but those that run on request only ("*" has them
+ * too). Throws UsageError for one that chooses nothing.
+ */
 export function chooseWorkloads(all: readonly Workload[], names: readonly string[]): Workload[] {
-  if (names.length === 0) return [...all];
+  if (names.length === 0) return all.filter(({ onRequest }) => !onRequest);
   const chosen = new Set<Workload>();
   for (const name of names) {
     const pattern = globToRegExp(name);

@@ -1,6 +1,7 @@
 // What a run says: outcomes, results and events, as run.json, events.ndjson and --json carry them.
 import type { Finding } from '../kernel/klog.js';
 import type { Reached } from '../measure/coverage.js';
+import type { Marks, Timer } from '../measure/samples.js';
 
 /** See the contract: fail is the kernel's doing, broken the harness's, lost a guest or child that vanished unexplained. */
 export type Outcome = 'pass' | 'fail' | 'xfail' | 'skip' | 'broken' | 'lost';
@@ -14,7 +15,12 @@ export interface Metric {
   unit: string;
   /** The clock that the samples were taken with; samples of different clocks are never compared. */
   clock: 'wall' | 'icount' | 'count';
+  /** In the order taken, the warm-up cut off. */
   samples: number[];
+  /** What was cut off, by the rule of src/measure/samples.ts. */
+  warmup?: number[];
+  /** How many samples are far from the rest, or below what the clock resolves. Left out where none is. */
+  marks?: Partial<Marks>;
 }
 
 /** What one instance of a workload did, as the process that ran it tells it. */
@@ -25,6 +31,8 @@ export interface InstanceResult {
   /** Kernel complaints and noteworthy lines during the workload. */
   findings: Finding[];
   metrics: Metric[];
+  /** The clock behind the metrics, as measured in the same process. */
+  timer?: Timer;
   /** Facts that prove the claims: page-table levels, pfns, byte counts. */
   evidence: Record<string, unknown>;
   /** Memory failures injected one by one (ctx.inject); a race counts its own in a metric. */

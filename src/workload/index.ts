@@ -41,6 +41,13 @@ import namespaceRoundTrip from './namespace/round-trip.js';
 import namespaceSector from './namespace/sector.js';
 import nodaxExternalLog from './nodax/external-log.js';
 import nodaxMount from './nodax/mount.js';
+import timingDirectIo from './timing/direct-io.js';
+import timingFaults from './timing/faults.js';
+import timingMappings from './timing/mappings.js';
+import timingMemory from './timing/memory.js';
+import timingNamespace from './timing/namespace.js';
+import timingPoison from './timing/poison.js';
+import timingSync from './timing/sync.js';
 
 export const workloads: readonly Workload[] = [
   kernelBoot,
@@ -84,4 +91,11 @@ export const workloads: readonly Workload[] = [
   nodaxExternalLog,
   driverUnbind,
   driverReload,
+  timingFaults,
+  timingMappings,
+  timingSync,
+  timingMemory,
+  timingDirectIo,
+  timingPoison,
+  timingNamespace,
 ];

@@ -2,7 +2,7 @@
 // A workload file declares one; src/workload/index.ts lists them all; users add their own with --load.
 import type { FindingKind } from '../kernel/klog.js';
 import type * as native from '../native.js';
-import type { Mapping } from '../native.js';
+import type { FaultSignal, Mapping } from '../native.js';
 import type { DevdaxPlace, FsdaxPlace } from '../device/place.js';
 import type { ParamValue, Params } from '../run/result.js';
 
@@ -28,6 +28,7 @@ export interface Needs {
 
 export interface MetricDeclaration {
   name: string;
+  /** "count" for exact integers, which are compared as such under any clock. */
   unit: string;
   /** Which way is better. */
   better: 'lower' | 'higher' | 'neither';
@@ -54,6 +55,8 @@ export interface Workload {
   expectsLog?: readonly FindingKind[];
   /** Seconds until the watchdog ends it; default 60. */
   timeout?: number;
+  /** Takes long, or only measures: left out of a run that names no workloads. */
+  onRequest?: boolean;
   run(context: Context): Promise<void> | void;
 }
 
@@ -103,6 +106,8 @@ export interface Context {
 export interface Injector {
   /** MADV_HWPOISON on the page at `offset`; gives what the calling thread was told. */
   hwpoison(mapping: Mapping, offset: number, length?: number): ReturnType<Mapping['madvise']>;
+  /** The same at one page, timed in native code from the call to its end; the signal comes on the way out of it. */
+  hwpoisonTimed(mapping: Mapping, offset: number): { ns: number; signal?: FaultSignal };
   readonly count: number;
 }
 

@@ -79,6 +79,15 @@ const rows = (mapping: Mapping): Row[] => {
     row('reflink', native.reflink, [NOWHERE, 'fd'], [NOWHERE, 'fd']),
     row('copyFileRange', (from, fromOffset, to, toOffset, length) => native.copyFileRange({ from, fromOffset, to, toOffset, length }),
       [NOWHERE, 'fd'], [0, 'size'], [NOWHERE, 'fd'], [0, 'size'], [0, 'size']),
+    row('measure', (rounds, at, length, advance, stride, access, threads) => native.measure(rounds, [{ op: 'touch', mapping, at, length, advance, stride, access, threads }]),
+      [2, 'size'], [0, 'size'], [4096, 'size'], [8, 'size'], [8, 'size'], ['read', 'name'], [1, 'size']),
+    row('measure, calls', (fd, length, share) => native.measure(1, [{ op: 'map', fd, length, share }]), [NOWHERE, 'fd'], [4096, 'size'], ['shared', 'name']),
+    row('measure, flags', (advice, how, mode, instruction) => {
+      native.measure(1, [{ op: 'madvise', mapping, length: 4096, advice }]);
+      native.measure(1, [{ op: 'msync', mapping, length: 4096, how }]);
+      native.measure(1, [{ op: 'flush', mapping, length: 4096, instruction }]);
+      native.measure(1, [{ op: 'fallocate', fd: NOWHERE, length: 4096, mode }]);
+    }, ['normal', 'name'], ['sync', 'name'], ['allocate', 'name'], [native.flushInstructions()[0] ?? 'clwb', 'name']),
     row('syncfs', native.syncfs, [NOWHERE, 'fd']),
     row('mount', (source, target, type, flags, data) => native.mount({ source, target, type, flags, data }),
       ['none', 'text'], ['/nonexistent/target', 'text'], ['tmpfs', 'text'], [[], 'names'], ['', 'text']),
@@ -113,7 +122,7 @@ const shown = (value: unknown): string => {
 };
 
 /** Optional ones take undefined for their default. */
-const OPTIONAL = new Set(['map', 'anonymous', 'touch', 'msync', 'pageLevel', 'finitModule', 'mount']);
+const OPTIONAL = new Set(['map', 'anonymous', 'touch', 'msync', 'pageLevel', 'finitModule', 'mount', 'measure', 'measure, calls', 'measure, flags']);
 
 describe('every entry point', () => {
   using probe = Mapping.anonymous({ length: MiB });
@@ -162,7 +171,7 @@ describe('every entry point', () => {
   it('does not trust its own face', () => {
     const path = process.env['DAXRIG_ADDON'] ?? join(root, 'build/Release/daxrig.node');
     const addon = createRequire(import.meta.url)(path) as Record<string, (...args: unknown[]) => unknown> & { async: object };
-    for (const name of Object.keys(addon).filter((key) => typeof addon[key] === 'function' && !/nothing|clocks|drainSignals/.test(key))) {
+    for (const name of Object.keys(addon).filter((key) => typeof addon[key] === 'function' && !/nothing|clocks|drainSignals|flushInstructions/.test(key))) {
       expect(() => addon[name]!(), name).toThrow(/must be|mapping: EBADF/);
       for (const value of [NaN, -1, 2 ** 64, {}, 'x', Symbol('s'), null]) expect(problemOf(addon[name]!, value), name).toBeUndefined();
     }

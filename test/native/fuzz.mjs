@@ -124,6 +124,17 @@ const shapes = {
   readFrom: () => [handle(), fd(), size(), size(), size()],
   writeTo: () => [handle(), fd(), pick([0, 4096]), size(), size()],
   fallocate: () => [fd(), pick(['allocate', 'keep-size', 'punch-hole', 'zero-range', 'collapse-range', 'insert-range']), size(), size()],
+  measure: () => {
+    const step = (op, ...flags) => [
+      op, random(2) === 0, random(2) === 0, pick([0, handle()]), pick([0, 8, 4096]), pick([8, 4096, 65536]), pick([0, 8, 4096]), pick([0, 0, 4096]),
+      /^(map|fsync|fallocate|pread|pwrite)$/.test(op) ? fd() : -1, pick([0, 4096]), flags.length > 0 ? pick(flags) : '', pick(['read', 'write']), pick([1, 1, 3]),
+    ];
+    const steps = [
+      step('map', 'shared', 'private', 'sync'), step(pick(['touch', 'load', 'store', 'store-past', 'copy', 'chain', 'move', 'fork', 'fsync', 'pread', 'pwrite'])),
+      step(...pick([['madvise', 'normal', 'dontneed'], ['msync', 'sync', 'async'], ['fallocate', 'allocate', 'punch-hole'], ['flush', 'clflush', 'clwb'], ['unmap']])),
+    ].slice(random(3));
+    return [pick([1, 2, 5]), steps.length, ...steps.flat()];
+  },
   copyFileRange: () => [fd(), size(), fd(), size(), size()],
   processVmRead: () => [process.pid, pick([0n, 4096n, 2n ** 47n]), size()],
   kpageScan: () => [join(folder, 'fuzz'), 0, size(), pick([1, 8, 4096]), random(2) === 0],

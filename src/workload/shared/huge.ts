@@ -48,6 +48,7 @@ export function openHugeFile(ctx: Context, length: number, name = 'huge'): HugeF
           if (offset % PMD === 0 && extent.logical + extent.length >= offset + wanted) return { fd, path: file, offset, length: wanted };
         }
         fs.ftruncateSync(fd, 0);
+        fs.fsyncSync(fd); // what was freed can be had again
         const longest = extents.reduce((best, extent) => (extent.length > best.length ? extent : best), { logical: 0, physical: 0, length: 0 });
         shift = (((longest.physical - longest.logical) % PMD) + PMD) % PMD;
       }
