@@ -12,10 +12,10 @@ import { chooseWorkloads, parseParam, plan } from '../run/plan.js';
 import { newDocument } from '../run/run.js';
 import type { RunDocument } from '../run/runner.js';
 import { RunDirectory } from '../store/rundir.js';
-import { guestOptions, readGuestOptions, readSeed, untilSignal, wholeNumber } from './guest-options.js';
+import { guestOptions, readGuestOptions, readSeed, recordFinished, recordOptions, untilSignal, wholeNumber } from './guest-options.js';
 
 const builder = (yargs: Argv) =>
-  guestOptions(yargs)
+  recordOptions(guestOptions(yargs))
     .positional('runs', { type: 'string', array: true, default: [] as string[], describe: 'two run directories; or name two kernels by --kernel' })
     .option('only', { type: 'string', array: true, default: [] as string[], describe: 'workloads to measure, by name or glob; default: all that have metrics' })
     .option('param', { type: 'string', array: true, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE]' })
@@ -40,6 +40,7 @@ function readRun(folder: string): RunDocument {
 }
 
 async function handler(args: CompareArguments): Promise<void> {
+  if (args.db === '') throw new UsageError('--db: name a file');
   if (args.delta !== undefined && !(args.delta > 0 && args.delta < 100)) throw new UsageError('--delta: a percentage above 0 and below 100');
   const delta = args.delta === undefined ? undefined : args.delta / 100;
   const all = await loadWorkloads(args.load);
@@ -76,6 +77,7 @@ async function handler(args: CompareArguments): Promise<void> {
   document.run.endedAt = new Date().toISOString();
   directory.save({ ...document, comparison: comparisons });
   directory.close();
+  await recordFinished(directory.folder, args);
   show(comparisons, args.json, document);
 }
 

@@ -3,6 +3,8 @@ import type { Argv } from 'yargs';
 import { UsageError } from '../errors.js';
 import { killAllGuests } from '../guest/session.js';
 import type { GuestOptions } from '../run/guests.js';
+import { recordRun } from '../run/record.js';
+import { defaultDatabase } from '../store/index.js';
 
 export const guestOptions = <T>(yargs: Argv<T>) =>
   yargs
@@ -20,6 +22,17 @@ export const guestOptions = <T>(yargs: Argv<T>) =>
     .option('append', { type: 'string', describe: 'more words for the guest kernel\'s command line' })
     .option('qemu', { type: 'string', describe: 'QEMU program to use' })
     .option('load', { type: 'string', array: true, default: [] as string[], describe: 'file with workloads of your own (.mjs)' });
+
+/** Of commands that end with a run directory. */
+export const recordOptions = <T>(yargs: Argv<T>) =>
+  yargs
+    .option('record', { type: 'boolean', default: true, describe: 'record the run in the timings database; --no-record leaves it alone' })
+    .option('db', { type: 'string', default: defaultDatabase(), defaultDescription: '$XDG_DATA_HOME/daxrig/timings.db', describe: 'database file' });
+
+/** Records a finished run, unless told not to; trouble with the database is a line on stderr. */
+export async function recordFinished(folder: string, { record, db }: { record: boolean; db: string }): Promise<void> {
+  if (record) await recordRun(folder, db, (line) => void process.stderr.write(`daxrig: ${line}\n`));
+}
 
 type Optional<T> = { [Key in keyof T]: T[Key] | undefined };
 type GuestArguments = Pick<GuestOptions, 'kernel' | 'accel' | 'clock' | 'guestFile' | 'load'> &

@@ -1,10 +1,11 @@
 // daxrig history: trends over stored runs, and whether the newest session is like the others.
 import { once } from 'node:events';
+import fs from 'node:fs';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UsageError, codeOf } from '../errors.js';
 import { nearest, parseParam } from '../run/plan.js';
 import {
-  checkJson, checkSeries, checkText, csvHeader, csvLines, defaultDatabase, findSeries, metricNames, read, SessionReader, trendJson, trendsOf, trendText,
+  accept, change, checkJson, checkSeries, checkText, csvHeader, csvLines, defaultDatabase, findSeries, metricNames, read, SessionReader, trendJson, trendsOf, trendText,
   type Better, type Database, type Series, type TrendOptions,
 } from '../store/index.js';
 import { workloads } from '../workload/index.js';
@@ -13,6 +14,7 @@ const builder = (yargs: Argv) =>
   yargs
     .positional('metrics', { type: 'string', array: true, default: [] as string[], describe: 'names or globs of WORKLOAD/METRIC; default: all' })
     .option('check', { type: 'boolean', default: false, describe: 'judge the newest session of each series by those before it' })
+    .option('accept', { type: 'boolean', default: false, describe: 'accept the newest level of each series that --check calls shifted: later sessions are judged by it' })
     .option('since', { type: 'string', describe: 'sessions from a date on (2026-11-20), or of the last 12h, 30d, 8w; with --check only what is judged' })
     .option('kernel', { type: 'string', array: true, nargs: 1, describe: 'only kernels whose release fits the glob; repeatable' })
     .option('param', { type: 'string', array: true, nargs: 1, default: [] as string[], describe: 'only series with KEY=VALUE[,VALUE]; repeatable' })
@@ -25,6 +27,7 @@ const builder = (yargs: Argv) =>
     .option('wait', { type: 'number', default: 10, describe: 'seconds to wait while another process locks the database' })
     .example("$0 history '*fault*' --kernel '6.*'", 'how faults went over the 6.x kernels')
     .example("$0 history 'fsdax/*' --check --since 1d", 'is what was measured today like before')
+    .example("$0 history 'fsdax/*' --accept", 'the new levels are meant: judge by them from now on')
     .example('$0 history --csv --samples > samples.csv', 'everything, for other programs')
     .epilogue('Exit code: 1 if --check finds a regression, else 0; 2 if no such metric is recorded.');
 
@@ -35,6 +38,7 @@ async function handler(args: HistoryArguments): Promise<void> {
   if (!(wait >= 0)) throw new UsageError(`--wait ${wait}: a number of seconds`);
   if (args.limit !== undefined && (!Number.isInteger(args.limit) || args.limit < 0)) throw new UsageError(`--limit ${args.limit}: a whole number from 0 up`);
   if (json && csv) throw new UsageError('--json and --csv both want stdout; choose one');
+  if (args.accept && (check || csv || samples)) throw new UsageError('--accept: shows what it accepts; leave --check, --csv and --samples out');
   if (check && csv) throw new UsageError('--check: verdicts come as text or --json, not as --csv');
   if (samples && !json && !csv) throw new UsageError('--samples: say in what form, --json or --csv');
   if (samples && check) throw new UsageError('--samples: a verdict has none; leave --check out');
@@ -48,6 +52,7 @@ async function handler(args: HistoryArguments): Promise<void> {
   };
   const params = args.param.map(parseParam);
   const note = (line: string): void => void process.stderr.write(`daxrig: ${line}\n`);
+  if (args.accept) return acceptNewest(args, params, options, note);
 
   const found = await read(db, { wait, note }, (database) => {
     const series = chooseSeries(database, metrics, params);
@@ -70,6 +75,19 @@ async function handler(args: HistoryArguments): Promise<void> {
   if (found.count === 0) throw new UsageError(`no session fits ${['since', 'kernel'].filter((name) => args[name] !== undefined).map((name) => `--${name} ${String(args[name])}`).join(' and ') || 'that passed'}`);
   await write(found.lines);
   process.exitCode = found.checks.some(({ regressed }) => regressed) ? 1 : 0;
+}
+
+/** Accepts the level of the newest sessions that differ from those before them; a database that is not there is not made. */
+async function acceptNewest({ metrics, db, wait, json }: HistoryArguments, params: [string, string[]][], options: TrendOptions, note: (line: string) => void): Promise<void> {
+  if (!fs.existsSync(db)) throw new UsageError(`${db}: no timings are recorded yet; import runs with: daxrig import DIR...`);
+  const shifted = await change(db, { wait, note }, (database) => {
+    const reader = new SessionReader(database);
+    const checks = chooseSeries(database, metrics, params).flatMap((series) => checkSeries(reader, series, { ...options, better: betterOf }));
+    const found = checks.filter(({ verdict, accepted }) => (verdict === 'regressed' || verdict === 'improved') && !accepted);
+    accept(database, found.map(({ series, candidate }) => ({ series, session: candidate })));
+    return found.map((one) => ({ ...one, accepted: true, regressed: false }));
+  });
+  await write(json ? [JSON.stringify({ db, accepted: shifted.map(checkJson) }, null, 1)] : shifted.length === 0 ? ['nothing to accept: no newest session differs from those before it'] : [checkText(shifted)]);
 }
 
 function checkLines(checks: Parameters<typeof checkText>[0], json: boolean, db: string): string[] {

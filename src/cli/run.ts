@@ -8,10 +8,10 @@ import { FORMATS, parseFormat, type FormatRequest } from '../report/index.js';
 import { TerminalObserver, summary } from '../report/terminal.js';
 import { exitCodeOf } from '../run/result.js';
 import { run, type RunOptions } from '../run/run.js';
-import { defined, guestOptions, readGuestOptions, readSeed, untilSignal, wholeNumber } from './guest-options.js';
+import { defined, guestOptions, readGuestOptions, readSeed, recordFinished, recordOptions, untilSignal, wholeNumber } from './guest-options.js';
 
 const builder = (yargs: Argv) =>
-  guestOptions(yargs)
+  recordOptions(guestOptions(yargs))
     .positional('names', { type: 'string', array: true, default: [] as string[], describe: 'workloads to run, by name or glob; default: all' })
     .option('target', { choices: ['auto', 'guest', 'local'] as const, default: 'auto' as const, describe: 'where: a QEMU guest, or this machine (auto: local when --device is given)' })
     .option('device', { type: 'string', array: true, default: [] as string[], describe: 'local: /dev/daxX.Y, or a folder on a DAX mount' })
@@ -42,6 +42,7 @@ const builder = (yargs: Argv) =>
 type RunArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
 
 async function handler(args: RunArguments): Promise<void> {
+  if (args.db === '') throw new UsageError('--db: name a file');
   const formats = args.format.map(parseFormat);
   const toStdout = formats.filter(({ format, file }) => file === undefined && format !== 'text');
   if (args.json && toStdout.length > 0) throw new UsageError(`--json and --format ${toStdout[0]!.format} both want stdout; give the report a file: --format ${toStdout[0]!.format}=FILE`);
@@ -60,6 +61,7 @@ async function handler(args: RunArguments): Promise<void> {
     return run(options, { observer, progress: (text) => observer.note(text), signal });
   });
   observer.done();
+  await recordFinished(document.run.folder, args);
 
   for (const { format, file } of formats) {
     if (format === 'text') continue;

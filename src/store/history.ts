@@ -1,4 +1,5 @@
 // Series as trends: one session per run and kernel, oldest first. What is judged and what is drawn is decided by who asks.
+import { acceptedOf } from './accepted.js';
 import type { Database } from './database.js';
 import type { Environment } from './environment.js';
 import { quartiles, samplesOf } from './summary.js';
@@ -69,11 +70,14 @@ export interface RunRow {
 
 /** Reads sessions; made once for many series, as runs are shared among them. */
 export class SessionReader {
+  readonly #database: Database;
   readonly #runs: Map<number, RunRow>;
   readonly #rows;
   readonly #data;
 
-  constructor({ db }: Database) {
+  constructor(database: Database) {
+    const { db } = database;
+    this.#database = database;
     const runs = db.prepare('SELECT id, run, folder, started, version FROM runs').all() as (RunRow & { id: number })[];
     this.#runs = new Map(runs.map(({ id, ...run }) => [id, run]));
     // What a workload measured before it failed is no measurement of a working kernel.
@@ -121,6 +125,11 @@ export class SessionReader {
     }
     all.sort((a, b) => a.started - b.started || compareText(a.run, b.run) || compareKernels(a.kernel, b.kernel));
     return limit === Infinity ? all : all.slice(-limit);
+  }
+
+  /** Tells whether a change of level was accepted at a session. */
+  accepted(series: Series): (session: Session) => boolean {
+    return acceptedOf(this.#database, series);
   }
 
   samples(series: Series, session: Session): Float64Array {

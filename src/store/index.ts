@@ -7,6 +7,7 @@ import { openForReading, openForWriting, type Database, type OpenOptions } from 
 import { repair } from './repair.js';
 import { explained, isCorruption } from './sqlite.js';
 
+export { accept } from './accepted.js';
 export { defaultDatabase, type Database } from './database.js';
 export { describeEnvironment, machineFacts, type Environment } from './environment.js';
 export { compareKernels, findSeries, kernelLine, metricNames, SessionReader, type Series, type Session, type SessionFilter } from './history.js';
@@ -56,6 +57,15 @@ export function record(file: string, folders: readonly string[], options: Import
     using database = await openForWriting(file, options);
     const counts = importRuns(database, folders, options);
     return database.isCurrentFile() ? counts : REPLACED;
+  });
+}
+
+/** Gives the database to `work` for writing. Throws DaxrigError where it cannot be written. */
+export function change<T>(file: string, options: StoreOptions, work: (database: Database) => T): Promise<T> {
+  return withRepair<T, StoreOptions>(file, options, async (options) => {
+    using database = await openForWriting(file, options);
+    const result = work(database);
+    return database.isCurrentFile() ? result : REPLACED;
   });
 }
 

@@ -62,7 +62,7 @@ export function checkText(checks: readonly Check[]): string {
   const out = sorted.flatMap((check) => {
     const { verdict, series, line, candidate, a, b, shift, ci, sessions, minimumDetectable, better } = check;
     const bounded = ci[1] < UNBOUNDED;
-    const word = better === 'neither' && (verdict === 'regressed' || verdict === 'improved') ? 'changed' : verdict;
+    const word = check.accepted ? 'accepted' : better === 'neither' && (verdict === 'regressed' || verdict === 'improved') ? 'changed' : verdict;
     const facts = [
       sessions === 0 ? `${formatValue(b)} ${series.unit}, the first session` : `${formatValue(a)} -> ${formatValue(b)} ${series.unit}`,
       ...(sessions === 0 ? [] : [bounded ? `${signedPercent(shift)} (${signedPercent(ci[0])} to ${signedPercent(ci[1])})` : `${signedPercent(shift)}, too few sessions to judge`]),
@@ -72,7 +72,8 @@ export function checkText(checks: readonly Check[]): string {
     ];
     return [`${word.padEnd(12)} ${seriesTitle(series, line)}`, `             ${facts.join('; ')}`];
   });
-  const counts = order.map((verdict) => [verdict, checks.filter((check) => check.verdict === verdict).length] as const).filter(([, count]) => count > 0);
+  const known = checks.filter(({ accepted }) => accepted).length;
+  const counts = [...order.map((verdict) => [verdict, checks.filter((check) => check.verdict === verdict && !check.accepted).length] as const), ['accepted', known] as const].filter(([, count]) => count > 0);
   out.push('', counts.map(([verdict, count]) => `${count} ${verdict}`).join(', '));
   if (checks.some(({ regressed }) => regressed)) out.push('sessions of different days see less than a comparison side by side: confirm with daxrig compare');
   return out.join('\n');

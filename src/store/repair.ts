@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, UsageError, codeOf } from '../errors.js';
+import { acceptedRows, restoreAccepted, type AcceptedRow } from './accepted.js';
 import { isOurs, lockOf, openForWriting, type OpenOptions } from './database.js';
 import { importRuns, noCounts, type ImportCounts } from './import.js';
 import { looksLikeRun } from './runfile.js';
@@ -30,12 +31,14 @@ export async function repair(file: string, options: OpenOptions & { note: (line:
     lock.exec('BEGIN EXCLUSIVE');
     if (await isSound(file)) return undefined;
     const { folders, gone } = await knownFolders(file);
+    const accepted = await knownAccepted(file);
     const fresh = `${file}.new`;
     for (const suffix of ['', '-wal', '-shm']) fs.rmSync(`${fresh}${suffix}`, { force: true });
     let counts = noCounts();
     {
       using database = await openForWriting(fresh, options);
       counts = importRuns(database, folders, { note: options.note });
+      restoreAccepted(database.db, accepted);
       database.db.pragma('wal_checkpoint(TRUNCATE)');
     }
     return { kept: swap(file, fresh), counts, gone };
@@ -76,6 +79,21 @@ async function isSound(file: string): Promise<boolean> {
   } catch (error) {
     if (isCorruption(error)) return false;
     throw error;
+  } finally {
+    db?.close();
+  }
+}
+
+/** Accepted changes, as far as they can still be read. */
+async function knownAccepted(file: string): Promise<AcceptedRow[]> {
+  const Sqlite = await loadSqlite();
+  let db;
+  try {
+    db = new Sqlite(file, { readonly: true });
+    return acceptedRows(db);
+  } catch (error) {
+    if (!codeOf(error)?.startsWith('SQLITE_')) throw error; // that part is broken, too, or older than they are
+    return [];
   } finally {
     db?.close();
   }

@@ -77,6 +77,22 @@ const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX samples_result ON samples (result);
   `,
+  `
+  -- Sessions at which a change of level was accepted. By what they are, not by ids: a run that is imported again gets another one.
+  CREATE TABLE accepted (
+    name TEXT NOT NULL,
+    params TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    clock TEXT NOT NULL,
+    -- environments.facts
+    environment TEXT NOT NULL,
+    run TEXT NOT NULL,
+    kernel TEXT NOT NULL,
+    -- milliseconds since 1970
+    at INTEGER NOT NULL,
+    PRIMARY KEY (name, params, unit, clock, environment, run, kernel)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

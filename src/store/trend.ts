@@ -83,7 +83,9 @@ export interface Check extends HistoryResult {
   better: Better;
   /** The run from which on the stored sessions are at their present level. */
   level: string | undefined;
-  /** The shift is for the worse, and the metric has a worse. */
+  /** This session's level was accepted: later ones are judged by it. */
+  accepted: boolean;
+  /** The shift is for the worse, the metric has a worse, and nobody has accepted it. */
   regressed: boolean;
 }
 
@@ -99,6 +101,8 @@ export function checkSeries(reader: SessionReader, series: Series, { better: bet
     const candidate = sessions.at(-1)!;
     if (since !== undefined && candidate.started < since) return [];
     const stored = sessions.slice(-1 - REMEMBERED, -1);
+    const isAccepted = reader.accepted(series);
+    const accepted = stored.flatMap((session, i) => (isAccepted(session) ? [i] : []));
     const numbers = (session: Session): number[] => [...reader.samples(series, session)];
     const verdict = history({
       id: seriesTitle(series, line),
@@ -107,8 +111,10 @@ export function checkSeries(reader: SessionReader, series: Series, { better: bet
       sessions: stored.map(numbers),
       candidate: numbers(candidate),
       direction: better === 'higher' ? 'higher' : 'lower',
+      accepted,
     });
-    return [{ ...verdict, level: stored[verdict.since]?.run, series, ...(line === undefined ? {} : { line }), candidate, better, regressed: verdict.verdict === 'regressed' && better !== 'neither' }];
+    const known = isAccepted(candidate);
+    return [{ ...verdict, level: stored[verdict.since]?.run, series, ...(line === undefined ? {} : { line }), candidate, better, accepted: known, regressed: verdict.verdict === 'regressed' && better !== 'neither' && !known }];
   });
 }
 

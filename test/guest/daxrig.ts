@@ -10,6 +10,10 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 export const fixtures = path.join(root, 'test/fixtures');
 const main = path.join(root, 'dist/cli/main.js');
 
+/** Runs record themselves: not in the timings of whoever runs the tests. */
+const data = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-test-data-'));
+process.on('exit', () => fs.rmSync(data, { recursive: true, force: true }));
+
 export interface Ended {
   code: number | null;
   stdout: string;
@@ -22,7 +26,7 @@ export interface Started {
 }
 
 export function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Started {
-  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, XDG_DATA_HOME: data, ...env } });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
