@@ -149,6 +149,29 @@ async function later<Called extends Name>(
   }
 }
 
+/** Stands right before and after each timed call of so many operations, in its synchronous form: a tracer, say. */
+export interface TimedWatcher {
+  before(): void;
+  after(operations: number): void;
+}
+
+let watcher: TimedWatcher | undefined;
+
+/** Watches timed calls from now on, or with undefined no longer. */
+export function watchTimed(given: TimedWatcher | undefined): void {
+  watcher = given;
+}
+
+function watched<Result>(operations: number, call: () => Result): Result {
+  const mine = watcher;
+  mine?.before();
+  try {
+    return call();
+  } finally {
+    mine?.after(operations);
+  }
+}
+
 // ------------------------------------------------------------------------------------------------------- argument checks
 
 function whole(name: string, value: unknown, low = 0, high = Number.MAX_SAFE_INTEGER): number {
@@ -642,7 +665,8 @@ export class Mapping implements Disposable {
 
   /** Accesses of 8 bytes each, timed where they happen. */
   touch(options: TouchOptions): TouchResult {
-    return touched(options, now('touch', this.#touchArgs(options)));
+    const args = this.#touchArgs(options);
+    return touched(options, options.timed === true ? watched(options.count, () => now('touch', args)) : now('touch', args));
   }
   async touchAsync(options: TouchOptions): Promise<TouchResult> {
     return touched(options, await later('touch', this.#touchArgs(options)));
@@ -1418,7 +1442,8 @@ const measured = (steps: readonly MeasureStep[], raw: RawMeasured): Measured => 
  * that fails throws SystemError; a fault is data.
  */
 export function measure(rounds: number, steps: readonly MeasureStep[]): Measured {
-  return measured(steps, now('measure', measureArgs(rounds, steps)));
+  const args = measureArgs(rounds, steps);
+  return measured(steps, watched(rounds, () => now('measure', args)));
 }
 export async function measureAsync(rounds: number, steps: readonly MeasureStep[]): Promise<Measured> {
   return measured(steps, await later('measure', measureArgs(rounds, steps)));

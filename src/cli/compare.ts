@@ -6,6 +6,7 @@ import { UsageError, messageOf } from '../errors.js';
 import { resolveGuests } from '../run/guests.js';
 import { UNBOUNDED } from '../regress/index.js';
 import { TerminalObserver } from '../report/terminal.js';
+import type { Difference } from '../measure/profile.js';
 import { compareKernels, compareRuns, type MetricComparison } from '../run/compare.js';
 import { loadWorkloads } from '../run/load.js';
 import { chooseWorkloads, parseParam, plan } from '../run/plan.js';
@@ -84,6 +85,14 @@ async function handler(args: CompareArguments): Promise<void> {
 const percent = (fraction: number): string => (Math.abs(fraction) >= UNBOUNDED ? '?' : `${fraction >= 0 ? '+' : ''}${(100 * fraction).toFixed(2)}%`);
 const value = (number: number): string => (number >= 100 ? number.toFixed(0) : number.toPrecision(3));
 
+/** Kernel functions behind a regression; what makes less than a hundredth of it is in the JSON only. */
+function whyText({ metric, unit, a, b }: MetricComparison, why: readonly Difference[]): string {
+  const signed = (number: number): string => `${number >= 0 ? '+' : ''}${number.toFixed(0)}`;
+  const calls = ({ callsA, callsB }: Difference): string => (callsA === callsB ? `${callsA} call${callsA === 1 ? '' : 's'}` : `${Number(callsA.toFixed(2))} -> ${Number(callsB.toFixed(2))} calls`);
+  const rows = why.filter((one) => Math.abs(one.b - one.a) >= Math.abs(b - a) / 100).map((one) => `  ${signed(one.b - one.a).padStart(7)} ${unit}  ${one.function.padEnd(36)} ${one.a.toFixed(0)} -> ${one.b.toFixed(0)}, ${calls(one)}`);
+  return rows.length === 0 ? '' : `\n${metric}: ${signed(b - a)} ${unit}, in the functions themselves\n${rows.join('\n')}\n`;
+}
+
 function show(comparisons: readonly MetricComparison[], json: boolean, document: RunDocument | undefined): void {
   const failed = document?.results.filter(({ outcome }) => !['pass', 'skip', 'xfail'].includes(outcome)) ?? [];
   if (json) process.stdout.write(`${JSON.stringify({ metrics: comparisons, ...(document ? { run: document.run, totals: document.totals } : {}) }, null, 1)}\n`);
@@ -95,6 +104,7 @@ function show(comparisons: readonly MetricComparison[], json: boolean, document:
     const widths = [0, 1, 2, 3, 4].map((column) => Math.max(0, ...rows.map((row) => row[column]!.length)));
     process.stdout.write('\n');
     for (const row of rows) process.stdout.write(`${row.map((cell, i) => (i < 5 ? cell.padEnd(widths[i]!) : cell)).join('  ')}\n`);
+    for (const comparison of comparisons) if (comparison.why) process.stdout.write(whyText(comparison, comparison.why));
     const count = (verdict: string): number => comparisons.filter((comparison) => comparison.verdict === verdict).length;
     process.stdout.write(`\n${['regressed', 'improved', 'unchanged', 'inconclusive'].map((verdict) => `${count(verdict)} ${verdict}`).join(', ')}\n`);
     if (document) process.stdout.write(`results: ${document.run.folder}\n`);

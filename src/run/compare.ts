@@ -2,6 +2,7 @@
 // same workloads; the samples of a block lie beside each other, so that a slow hour of the machine hits both alike.
 import { BrokenError, UsageError } from '../errors.js';
 import { SequentialComparison, compareAll, type CompareInput, type Direction, type FamilyComparison } from '../regress/index.js';
+import { differences, type Difference, type Profile } from '../measure/profile.js';
 import type { RunDirectory } from '../store/rundir.js';
 import type { Workload } from '../workload/types.js';
 import { bootTarget, makeTarget, type Guests } from './guests.js';
@@ -23,6 +24,8 @@ export interface Series {
 export interface MetricComparison extends FamilyComparison {
   metric: string;
   unit: string;
+  /** Of a regression where instructions were counted: kernel functions that cost more or less in B, most first. */
+  why?: Difference[];
 }
 
 /** Makes series of results: `side` says whose they are, `block` which run of it. */
@@ -124,7 +127,37 @@ export async function compareKernels(options: CompareOptions): Promise<MetricCom
     }
     if (looks?.settled(collector.complete())) break;
   }
-  return judge(collector.complete(), options.delta);
+  const comparisons = judge(collector.complete(), options.delta);
+  if (guests.options.clock === 'icount' && !signal.aborted) await explain(comparisons, options);
+  return comparisons;
+}
+
+/** Functions named for a regression. */
+const NAMED = 10;
+
+/** Traces what regressed in one more copy on each kernel, apart from the samples, and says in which functions the time went. */
+async function explain(comparisons: MetricComparison[], { guests, instances, directory, seed, signal, progress, timeout }: CompareOptions): Promise<void> {
+  const shifted = comparisons.filter(({ verdict, unit }) => verdict === 'regressed' && unit === 'ns');
+  const concerned = instances.filter(({ id }) => shifted.some(({ metric }) => metric.startsWith(`${id}: `)));
+  if (concerned.length === 0) return;
+  const traced: Map<string, Profile>[] = [];
+  for (const [side, cell] of guests.cells.entries()) {
+    const profiles = new Map<string, Profile>();
+    traced.push(profiles);
+    const target = await makeTarget(guests, cell, progress);
+    for (const instance of concerned) {
+      progress(`tracing ${instance.id} on ${cell.kernel.release}`);
+      const file = `${'ab'[side]}-traced-${instance.workload.name.replace('/', '-')}`;
+      const result = await target.run(instance, { seed, file, folder: directory.folder, onEvent: () => {}, signal, gdb: false, profile: true, note: undefined, ...(timeout === undefined ? {} : { timeout }) });
+      // A workload may expect of its times what a tracer makes untrue; what it traced until then counts.
+      for (const [name, profile] of Object.entries(result.profiles ?? {})) profiles.set(`${instance.id}: ${name}`, profile);
+      if (!result.profiles) progress(`${instance.id}: nothing could be traced${result.reason === undefined ? '' : ` (${result.reason})`}`);
+    }
+  }
+  for (const comparison of shifted) {
+    const [a, b] = traced.map((profiles) => profiles.get(comparison.metric));
+    if (a && b) comparison.why = differences(a, comparison.a, b, comparison.b).slice(0, NAMED);
+  }
 }
 
 /** Sequential looks at all metrics: an error rate shared between them, so that looking often does not inflate it. */

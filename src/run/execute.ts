@@ -9,6 +9,7 @@ import { findPlace } from '../device/local.js';
 import type { Place } from '../device/place.js';
 import { SystemError, codeOf, messageOf } from '../errors.js';
 import * as native from '../native.js';
+import { GraphTracer, selfCosts } from '../measure/profile.js';
 import { sortOut, timerOf, type Timer } from '../measure/samples.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
 import { isComplaint, parseKernelLog, type FindingKind } from '../kernel/klog.js';
@@ -32,6 +33,8 @@ export interface InstanceJob {
   thorough?: boolean;
   /** Files with further workloads to import (--load), as this process sees them. */
   load: string[];
+  /** Trace the timed calls: `profiles` in the result. Its samples are then those of traced calls. */
+  profile?: boolean;
   /** Kernel options that are set, where the kernel's configuration is known to the host. */
   kconfig?: string[];
   /** Seconds of the guest's boot in which the host had no CPU for it. */
@@ -62,7 +65,8 @@ export async function executeInstance(job: InstanceJob, workload: Workload, emit
     undo.push(() => fs.rmSync(folder, { recursive: true, force: true }));
     const place = await prepare(job, workload, folder, say, undo);
     say('running');
-    await workload.run(makeContext({ job, workload, place, folder, log, journal, result, say, undo }));
+    const profiler = job.profile ? startProfiler(undo) : undefined;
+    await workload.run(makeContext({ job, workload, place, folder, log, journal, result, say, undo, profiler }));
     verdict = { outcome: 'pass' };
   } catch (error) {
     verdict = judge(error);
@@ -144,6 +148,34 @@ function metricOf({ name, unit }: MetricDeclaration, raw: readonly number[], clo
   return { name, unit, clock, samples, ...(warmup.length > 0 ? { warmup } : {}), ...(Object.keys(marked).length > 0 ? { marks: marked } : {}) };
 }
 
+/** Traces timed calls; `take` gives the trace of the last one since it was asked before. */
+interface Profiler {
+  take(): { trace: string; operations: number } | undefined;
+}
+
+function startProfiler(undo: (() => unknown)[]): Profiler | undefined {
+  const tracer = GraphTracer.start();
+  if (!tracer) return undefined;
+  let operations: number | undefined;
+  undo.push(() => tracer[Symbol.dispose]());
+  undo.push(() => native.watchTimed(undefined));
+  native.watchTimed({
+    before: () => tracer.before(),
+    after: (count) => {
+      tracer.after();
+      operations = count;
+    },
+  });
+  return {
+    take() {
+      if (operations === undefined) return undefined;
+      const taken = { trace: tracer.read(), operations };
+      operations = undefined;
+      return taken;
+    },
+  };
+}
+
 interface ContextParts {
   job: InstanceJob;
   workload: Workload;
@@ -154,9 +186,10 @@ interface ContextParts {
   result: InstanceResult;
   say: (text: string) => void;
   undo: (() => unknown)[];
+  profiler: Profiler | undefined;
 }
 
-function makeContext({ job, workload, place, folder, log, journal, result, say, undo }: ContextParts): Context {
+function makeContext({ job, workload, place, folder, log, journal, result, say, undo, profiler }: ContextParts): Context {
   const want = (kind: Place['kind']): Place => {
     if (place?.kind !== kind) throw new TypeError(`${workload.name} uses ctx.${kind} without needs.dax = '${kind}'`);
     return place;
@@ -200,6 +233,8 @@ function makeContext({ job, workload, place, folder, log, journal, result, say, 
     metric(name, samples) {
       const declared = workload.metrics?.find((metric) => metric.name === name);
       if (!declared) throw new TypeError(`${workload.name} has no metric "${name}"`);
+      const traced = profiler?.take();
+      if (traced) (result.profiles ??= {})[name] = { operations: traced.operations, functions: selfCosts(traced.trace) };
       result.metrics.push(metricOf(declared, samples, job.clock, (result.timer ??= timerOf(native.clocks()))));
     },
     skip(reason) {

@@ -101,7 +101,7 @@ export class GuestTarget implements Target {
   /** A copy that runs, with the job in its hands. A saved state that QEMU refuses is made anew, once. */
   async #start(instance: PlannedInstance, options: InstanceOptions, files: { console: string; events: string; job: string }): Promise<Session> {
     const { config, snapshot } = this.#options;
-    const job = this.#job(instance, options.seed);
+    const job = this.#job(instance, options);
     if (!snapshot) {
       const session = await Session.start(config, { ...files, ram: options.folder }, { kind: 'boot', shareRam: false }, { job });
       try {
@@ -138,7 +138,7 @@ export class GuestTarget implements Target {
     return session;
   }
 
-  #job(instance: PlannedInstance, seed: number): GuestJob {
+  #job(instance: PlannedInstance, { seed, profile }: InstanceOptions): GuestJob {
     const { config, load, thorough } = this.#options;
     const counted = config.clock === 'icount';
     const kconfig = config.kernel.config?.match(/^CONFIG_\w+(?==[ym])/gm)?.map((line) => line.slice('CONFIG_'.length));
@@ -153,6 +153,7 @@ export class GuestTarget implements Target {
       load,
       thorough,
       ...(config.coverage ? { coverage: true } : {}),
+      ...(profile ? { profile } : {}),
       ...(kconfig ? { kconfig: kconfig.filter((option) => asked.includes(option)) } : {}),
       // Under icount all randomness follows from the seed; by wall clock every copy is its own.
       entropy: counted ? crypto.createHash('sha256').update(`daxrig seed ${seed}`).digest('hex') : crypto.randomBytes(32).toString('hex'),

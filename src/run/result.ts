@@ -1,6 +1,7 @@
 // What a run says: outcomes, results and events, as run.json, events.ndjson and --json carry them.
 import type { Finding } from '../kernel/klog.js';
 import type { Reached } from '../measure/coverage.js';
+import type { Profile } from '../measure/profile.js';
 import type { Marks, Timer } from '../measure/samples.js';
 
 /** See the contract: fail is the kernel's doing, broken the harness's, lost a guest or child that vanished unexplained. */
@@ -31,6 +32,8 @@ export interface InstanceResult {
   /** Kernel complaints and noteworthy lines during the workload. */
   findings: Finding[];
   metrics: Metric[];
+  /** By metric name, where profiles were asked for: the kernel functions behind it. */
+  profiles?: Record<string, Profile>;
   /** The clock behind the metrics, as measured in the same process. */
   timer?: Timer;
   /** Facts that prove the claims: page-table levels, pfns, byte counts. */

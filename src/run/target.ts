@@ -26,6 +26,8 @@ export interface InstanceOptions {
   folder: string;
   onEvent: (event: InstanceEvent) => void;
   signal: AbortSignal;
+  /** See InstanceJob. */
+  profile?: boolean;
   /** Wait for a debugger before the workload runs, without a time limit. */
   gdb: boolean;
   note: ((text: string) => void) | undefined;
