@@ -1,8 +1,6 @@
 // daxrig compare: did the kernel get slower?
-import fs from 'node:fs';
-import path from 'node:path';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
-import { UsageError, messageOf } from '../errors.js';
+import { UsageError } from '../errors.js';
 import { resolveGuests } from '../run/guests.js';
 import { UNBOUNDED } from '../regress/index.js';
 import { TerminalObserver } from '../report/terminal.js';
@@ -13,6 +11,7 @@ import { chooseWorkloads, parseParam, plan } from '../run/plan.js';
 import { newDocument } from '../run/run.js';
 import type { RunDocument } from '../run/runner.js';
 import { RunDirectory } from '../store/rundir.js';
+import { DamagedRun, readSoundDocument } from '../store/runfile.js';
 import { guestOptions, readGuestOptions, readSeed, recordFinished, recordOptions, untilSignal, wholeNumber } from './guest-options.js';
 
 const builder = (yargs: Argv) =>
@@ -34,9 +33,10 @@ type CompareArguments = ReturnType<typeof builder> extends Argv<infer T> ? Argum
 
 function readRun(folder: string): RunDocument {
   try {
-    return JSON.parse(fs.readFileSync(path.join(folder, 'run.json'), 'utf8')) as RunDocument;
+    return readSoundDocument(folder) as RunDocument;
   } catch (error) {
-    throw new UsageError(`${folder}: no readable run.json (${messageOf(error)}); name a run directory`);
+    if (!(error instanceof DamagedRun)) throw error;
+    throw new UsageError(`${folder}: ${error.message}; name the directory of a finished run`, { cause: error });
   }
 }
 
@@ -44,6 +44,7 @@ async function handler(args: CompareArguments): Promise<void> {
   if (args.db === '') throw new UsageError('--db: name a file');
   if (args.delta !== undefined && !(args.delta > 0 && args.delta < 100)) throw new UsageError('--delta: a percentage above 0 and below 100');
   const delta = args.delta === undefined ? undefined : args.delta / 100;
+  wholeNumber('blocks', args.blocks, 1);
   const all = await loadWorkloads(args.load);
   if (args.runs.length > 0) {
     if (args.runs.length !== 2) throw new UsageError(`compare takes two run directories; ${args.runs.length} named`);
@@ -51,7 +52,6 @@ async function handler(args: CompareArguments): Promise<void> {
     return show(compareRuns(readRun(args.runs[0]!), readRun(args.runs[1]!), all, delta), args.json, undefined);
   }
   if (args.kernel.length === 0) throw new UsageError('compare needs two run directories, or two kernels by --kernel');
-  wholeNumber('blocks', args.blocks, 1);
   const seed = readSeed(args.seed);
   const chosen = chooseWorkloads(all, args.only.length > 0 ? args.only : ['*']).filter(({ metrics }) => (metrics ?? []).length > 0);
   if (chosen.length === 0) throw new UsageError('none of the chosen workloads measures anything; see "daxrig workloads"');

@@ -37,8 +37,11 @@ export class SeriesCollector {
     this.#better = new Map(workloads.flatMap(({ name, metrics }) => (metrics ?? []).map((metric) => [`${name} ${metric.name}`, metric.better] as const)));
   }
 
-  add(side: 'a' | 'b', block: number, result: Pick<RunResult, 'id' | 'workload' | 'metrics'>): void {
+  add(side: 'a' | 'b', block: number, result: Pick<RunResult, 'id' | 'workload' | 'metrics' | 'outcome'>): void {
+    // What a workload measured before it failed is no measurement of a working kernel.
+    if (result.outcome !== 'pass' && result.outcome !== 'xfail') return;
     for (const { name, unit, clock, samples } of result.metrics) {
+      if (samples.length === 0) continue;
       const better = this.#better.get(`${result.workload} ${name}`) ?? 'lower';
       if (better === 'neither') continue;
       const id = `${result.id}: ${name}`;

@@ -128,6 +128,19 @@ function parseDocument(text: string): Document {
   return { run: run as Document['run'], started, results };
 }
 
+/** run.json of a finished or unfinished run with all its metrics sound, for who judges them. Throws DamagedRun, naming what is wrong. */
+export function readSoundDocument(folder: string): object {
+  const document = parseDocument(readFile(folder, 'run.json').toString('utf8'));
+  document.results.forEach(({ id, metrics }, i) => {
+    const [refused] = metricsOf(metrics).refused;
+    if (refused !== undefined) throw new DamagedRun(`run.json: results[${i}] ${textOf(id) ?? ''}: ${refused.replace(/; left out$/, '')}`);
+    if (!textOf(id)) throw new DamagedRun(`run.json: results[${i}].id is missing`);
+  });
+  const { host, guests } = document.run;
+  if (!isObject(host) || !Array.isArray(guests)) throw new DamagedRun('run.json: run.host or run.guests is missing');
+  return { schema: SCHEMA, run: document.run, results: document.results };
+}
+
 interface EventLog {
   missing: boolean;
   digest: string;

@@ -21,7 +21,7 @@ it('a run is in the database when it ends, unless it was told not to', async () 
   expect(await sessions()).toHaveLength(1);
   await daxrig([...MEASURING, '--no-record', '--out', path.join(folder, 'second')]);
   expect(await sessions()).toHaveLength(1);
-});
+}, 600_000);
 
 it('kill -9 of a run loses none of its results, and none comes in by half', async () => {
   const out = path.join(folder, 'killed');
