@@ -1,6 +1,6 @@
 // Interleaved comparison of two kernels: in each block both are booted, in an order drawn from the seed, and run the
 // same workloads; the samples of a block lie beside each other, so that a slow hour of the machine hits both alike.
-import { BrokenError, UsageError } from '../errors.js';
+import { BrokenError, UsageError, messageOf } from '../errors.js';
 import { SequentialComparison, compareAll, type CompareInput, type Direction, type FamilyComparison } from '../regress/index.js';
 import { differences, type Difference, type Profile } from '../measure/profile.js';
 import type { RunDirectory } from '../store/rundir.js';
@@ -131,7 +131,14 @@ export async function compareKernels(options: CompareOptions): Promise<MetricCom
     if (looks?.settled(collector.complete())) break;
   }
   const comparisons = judge(collector.complete(), options.delta);
-  if (guests.options.clock === 'icount' && !signal.aborted) await explain(comparisons, options);
+  if (guests.options.clock === 'icount' && !signal.aborted) {
+    try {
+      await explain(comparisons, options);
+    } catch (error) {
+      // The verdicts stand, whatever became of the guests that were to explain them.
+      progress(`regressions are not explained: ${signal.aborted ? 'interrupted' : messageOf(error)}`);
+    }
+  }
   return comparisons;
 }
 
