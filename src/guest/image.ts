@@ -2,7 +2,7 @@
 // and the file system tools with their libraries, and depends on the host alone; the second holds one kernel's
 // modules. An initramfs needs no device that the host serves in its own time, so a guest made from it can be saved
 // and, under icount, repeats to the bit.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, UsageError, messageOf } from '../errors.js';
@@ -19,7 +19,7 @@ const WANTED_MODULES = [
   'crc32c_generic', 'ext4', 'xfs', 'loop', 'hwpoison_inject',
 ];
 /** In the image, loaded only by what asks for them. */
-const OFFERED_MODULES = ['kmem', 'brd', 'ext2', 'null_blk', 'dm_mod', 'lkdtm', 'btrfs'];
+const OFFERED_MODULES = ['kmem', 'brd', 'ext2', 'null_blk', 'dm_mod', 'lkdtm'];
 
 /** Bytes that images may take: each build of the program makes one for each kernel. */
 const IMAGE_LIMIT = 2 * GiB;
@@ -90,21 +90,17 @@ poweroff -f
 
 const WRAPPER = '#!/bin/sh\nexec node /daxrig/dist/cli/main.js "$@"\n';
 
-/** Libraries that a program loads, by the dynamic loader's own word. */
+/** Libraries that the programs load, by the dynamic loader's own word. */
 function librariesOf(files: readonly string[]): string[] {
-  const libraries = new Set<string>();
-  for (const file of files) {
-    let text: string;
-    try {
-      text = execFileSync('ldd', [file], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    } catch {
-      continue; // ldd fails on a static program, which needs none
-    }
-    const missing = /^\s*(\S+) => not found/m.exec(text);
-    if (missing) throw new BrokenError(`${file}: its library ${missing[1]} is not found on this machine; reinstall the package it came with`);
-    for (const match of text.matchAll(/(?:=> )?(\/\S+) \(0x/g)) libraries.add(match[1]!);
+  // Status 1 says that one of them is static, and so needs none; what of the others is printed all the same.
+  const { stdout, error } = spawnSync('ldd', files, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  if (error) throw new BrokenError(`ldd cannot be run (${messageOf(error)}); it comes with the C library`);
+  const missing = /^\s*(\S+) => not found/m.exec(stdout);
+  if (missing) {
+    const before = stdout.slice(0, missing.index).match(/^\S.*(?=:$)/gm)?.at(-1) ?? files[0]!;
+    throw new BrokenError(`${before}: its library ${missing[1]} is not found on this machine; reinstall the package it came with`);
   }
-  return [...libraries].sort();
+  return [...new Set([...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]!))].sort();
 }
 
 /** Dependencies that a guest has no use for, and so for nothing that they depend on; with what they do on the host. */

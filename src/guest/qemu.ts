@@ -90,6 +90,7 @@ export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append' 
     'sysrq_always_enabled', // the host asks for blocked tasks by keyboard
     'no_timer_check', // a busy host can make the kernel give up on its timer, and panic, at boot
     'printk.time=1',
+    'cryptomgr.notests', // ciphers are not what is tested here, and testing them takes a fifth of an emulated boot
     'retain_initrd', // its memory stays reserved once unpacked, so that a saved state can drop its content
     ...memmapParams(config.layout),
     ...(config.coverage ? [COVERAGE_WORD] : []),

@@ -14,62 +14,70 @@ export interface Matcher {
   readonly words: readonly (readonly number[])[];
 }
 
-interface Node {
-  edges: Map<number, number>;
-  fail: number;
-  words: number[];
-}
-
-/** The automaton for ASCII words; word i is reported as i. */
+/** The automaton for ASCII words; word i is reported as i. In flat arrays: it is built at every start, emulated ones too. */
 export function buildMatcher(words: readonly string[]): Matcher {
-  const nodes: Node[] = [{ edges: new Map(), fail: 0, words: [] }];
+  const most = words.reduce((sum, word) => sum + word.length, 1);
+  const firstChild = new Uint32Array(most); // 0: none, since the root is nobody's child
+  const sibling = new Uint32Array(most);
+  const byteOf = new Uint8Array(most);
+  const fail = new Uint32Array(most);
+  const ends: (number[] | undefined)[] = new Array<undefined>(most);
+  const childOf = (node: number, byte: number): number => {
+    let child = firstChild[node]!;
+    while (child !== 0 && byteOf[child] !== byte) child = sibling[child]!;
+    return child;
+  };
+
   const classOf = new Uint8Array(256);
   let classes = 1;
-  for (const [index, word] of words.entries()) {
+  let nodes = 1;
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index]!;
     let at = 0;
-    for (const char of word) {
-      const byte = char.charCodeAt(0);
+    for (let i = 0; i < word.length; i++) {
+      const byte = word.charCodeAt(i);
       if (classOf[byte] === 0) classOf[byte] = classes++;
-      let to = nodes[at]!.edges.get(byte);
-      if (to === undefined) {
-        to = nodes.push({ edges: new Map(), fail: 0, words: [] }) - 1;
-        nodes[at]!.edges.set(byte, to);
+      let to = childOf(at, byte);
+      if (to === 0) {
+        to = nodes++;
+        byteOf[to] = byte;
+        sibling[to] = firstChild[at]!;
+        firstChild[at] = to;
       }
       at = to;
     }
-    nodes[at]!.words.push(index);
+    (ends[at] ??= []).push(index);
   }
 
   // Breadth first: a node's failure link is shorter than itself, so it is complete when it is needed.
-  const order = [0];
-  for (let head = 0; head < order.length; head++) {
-    const id = order[head]!;
-    for (const [byte, child] of nodes[id]!.edges) {
-      let fail = nodes[id]!.fail;
-      while (fail !== 0 && !nodes[fail]!.edges.has(byte)) fail = nodes[fail]!.fail;
-      const target = nodes[fail]!.edges.get(byte);
-      nodes[child]!.fail = target === undefined || target === child ? 0 : target;
-      nodes[child]!.words.push(...nodes[nodes[child]!.fail]!.words);
-      order.push(child);
+  const order = new Uint32Array(nodes);
+  let known = 1;
+  for (let head = 0; head < nodes; head++) {
+    const node = order[head]!;
+    for (let child = firstChild[node]!; child !== 0; child = sibling[child]!) {
+      const byte = byteOf[child]!;
+      let link = fail[node]!;
+      while (link !== 0 && childOf(link, byte) === 0) link = fail[link]!;
+      const target = childOf(link, byte);
+      fail[child] = target === child ? 0 : target;
+      const inherited = ends[fail[child]!];
+      if (inherited) ends[child] = [...new Set([...(ends[child] ?? []), ...inherited])];
+      order[known++] = child;
     }
   }
 
-  const plain = order.filter((id) => nodes[id]!.words.length === 0);
-  const rows = [...plain, ...order.filter((id) => nodes[id]!.words.length > 0)];
-  const rowOf = new Map(rows.map((id, row) => [id, row * classes]));
-  const next = new Uint32Array(rows.length * classes);
-  for (const id of order) {
-    const row = rowOf.get(id)!;
-    if (id !== 0) next.copyWithin(row, rowOf.get(nodes[id]!.fail)!, rowOf.get(nodes[id]!.fail)! + classes);
-    for (const [byte, child] of nodes[id]!.edges) next[row + classOf[byte]!] = rowOf.get(child)!;
+  const plain = order.filter((node) => ends[node] === undefined);
+  const final = order.filter((node) => ends[node] !== undefined);
+  const rowOf = new Uint32Array(nodes);
+  plain.forEach((node, row) => (rowOf[node] = row * classes));
+  final.forEach((node, row) => (rowOf[node] = (plain.length + row) * classes));
+  const next = new Uint32Array(nodes * classes);
+  for (const node of order) {
+    const row = rowOf[node]!;
+    if (node !== 0) next.copyWithin(row, rowOf[fail[node]!]!, rowOf[fail[node]!]! + classes);
+    for (let child = firstChild[node]!; child !== 0; child = sibling[child]!) next[row + classOf[byteOf[child]!]!] = rowOf[child]!;
   }
-  return {
-    classOf,
-    next,
-    accepting: plain.length * classes,
-    width: classes,
-    words: rows.slice(plain.length).map((id) => [...new Set(nodes[id]!.words)]),
-  };
+  return { classOf, next, accepting: plain.length * classes, width: classes, words: Array.from(final, (node) => ends[node]!) };
 }
 
 /** Runs the automaton over bytes that come in pieces. */

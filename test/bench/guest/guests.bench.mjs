@@ -69,7 +69,8 @@ try {
       const cache = path.join(folder, `cache${i}`);
       fs.mkdirSync(cache);
       const mine = process.env.DAXRIG_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'daxrig');
-      for (const kind of ['kernels', 'apt', 'accel']) execFileSync('cp', ['-al', path.join(mine, kind), cache]);
+      // As fetching a kernel leaves it: unpacked, and its vmlinux extracted, which the bare boot starts too.
+      for (const kind of ['kernels', 'vmlinux', 'apt', 'accel']) execFileSync('cp', ['-al', path.join(mine, kind), cache]);
       const { took } = run(['quick/n00'], { DAXRIG_CACHE: cache });
       fs.rmSync(cache, { recursive: true });
       return took;
