@@ -6,6 +6,7 @@
 import fs = require('node:fs');
 import module_ = require('node:module');
 import path = require('node:path');
+import url_ = require('node:url');
 import vm = require('node:vm');
 
 interface Agent {
@@ -24,8 +25,19 @@ const script = new vm.Script(module_.wrap(fs.readFileSync(bundle, 'utf8')), {
 const exported = {} as Agent;
 (script.runInThisContext() as (...args: unknown[]) => void)(exported, module_.createRequire(bundle), { exports: exported }, bundle, path.dirname(bundle));
 
+/** require() takes ES modules too, without the loader of import(), which takes longer to start than most files to run. */
+async function load(url: string): Promise<unknown> {
+  try {
+    return require(url_.fileURLToPath(url)) as unknown;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ERR_REQUIRE_ASYNC_MODULE' && code !== 'ERR_REQUIRE_ESM') throw error;
+    return import(url); // it awaits at its top level
+  }
+}
+
 if (make) {
   void exported.rehearse().then(() => fs.writeFileSync(cache, script.createCachedData()));
 } else {
-  exported.main((url) => import(url));
+  exported.main(load);
 }

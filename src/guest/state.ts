@@ -2,6 +2,7 @@
 // every workload runs in a copy restored from it. RAM stays in a file that copies map copy-on-write, so a copy costs
 // only what it changes; QEMU's stream holds the devices alone (capability x-ignore-shared).
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { parseKernelLog } from '../kernel/klog.js';
 import { BrokenError, DaxrigError, messageOf } from '../errors.js';
@@ -29,9 +30,10 @@ export interface GuestFacts {
 }
 
 export interface SavedState {
+  /** Holds its RAM files and `state`. */
   folder: string;
   facts: GuestFacts;
-  /** Console of the boot. */
+  /** What the boot printed. */
   console: string;
   sharedRam: boolean;
   /** Made now, not taken from the cache. */
@@ -130,26 +132,54 @@ export function stateKey(config: GuestConfig, image: GuestImage): string {
   return digestOf(machineKey(config), config.kernel.digest, image.digest, String(config.boot ?? 0));
 }
 
-/** The saved state for a configuration: from the cache when it is whole, else booted and saved now. */
-export async function savedState(config: GuestConfig, image: GuestImage, progress: (text: string) => void): Promise<SavedState> {
+export interface Booted {
+  state: SavedState;
+  /**
+   * A guest that booted now is usable while its memory is still on the way to the cache: `kept` is the state there, and
+   * `release` lets go of the memory once no copy is being restored from `state` any more. Absent: `state` is in the cache.
+   */
+  pending?: { kept: Promise<SavedState>; release(): void };
+}
+
+/** The saved state for a configuration: from the cache when it is whole, else booted now. */
+export async function savedState(config: GuestConfig, image: GuestImage, progress: (text: string) => void): Promise<Booted> {
   const key = stateKey(config, image);
-  let bootSeconds = 0;
-  const build = async (folder: string): Promise<void> => {
-    checkHostMemory(config.layout);
-    progress(`booting ${config.kernel.release} (${config.layout.name}, ${config.clock})`);
-    const started = Date.now();
-    const meta = await bootAndSave(config, folder);
-    bootSeconds = (Date.now() - started) / 1000;
-    fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ ...meta, bootSeconds }));
-  };
   const existing = path.join(cacheRoot(), 'states', key);
   if (fs.existsSync(existing) && damage(existing) !== undefined) {
     progress(`saved state ${key} ${damage(existing)}: booting it again`);
     discardState(existing);
   }
-  const folder = await cached('states', key, build);
-  evict('states', stateLimit(), folder);
-  return { ...readMeta(folder), folder, console: path.join(folder, 'console.log'), fresh: bootSeconds > 0 };
+  return new Promise<Booted>((resolve, reject) => {
+    const fromCache = cached('states', key, async (folder) => {
+      checkHostMemory(config.layout);
+      progress(`booting ${config.kernel.release} (${config.layout.name}, ${config.clock})`);
+      const started = Date.now();
+      const memory = new RamInMemory(config);
+      try {
+        const { initrd, ...facts } = await bootToReady(config, folder, memory);
+        const bootSeconds = (Date.now() - started) / 1000;
+        const early = memory.lend(path.join(folder, 'state'), facts.sharedRam);
+        resolve({
+          state: { ...facts, folder: early, console: fs.readFileSync(path.join(folder, 'console.log'), 'utf8'), fresh: true, bootSeconds },
+          pending: { kept: fromCache.then((whole) => inCache(whole, true)), release: () => memory.release() },
+        });
+        const files = await memory.copyTo(folder, facts.sharedRam, initrd);
+        fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ ...facts, bootSeconds, files }));
+      } catch (error) {
+        memory.release();
+        throw error;
+      }
+    });
+    fromCache.then((folder) => {
+      evict('states', stateLimit(), folder);
+      resolve({ state: inCache(folder, false) });
+    }, reject);
+  });
+}
+
+function inCache(folder: string, fresh: boolean): SavedState {
+  const { files: _, ...meta } = readMeta(folder);
+  return { ...meta, folder, console: fs.readFileSync(path.join(folder, 'console.log'), 'utf8'), fresh };
 }
 
 export const readMeta = (folder: string): Meta => JSON.parse(fs.readFileSync(path.join(folder, 'meta.json'), 'utf8')) as Meta;
@@ -171,18 +201,75 @@ export function damage(folder: string): string | undefined {
   }
 }
 
-async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Meta, 'bootSeconds'>> {
+/**
+ * The RAM of a guest that boots: in memory alone, since a file system takes note of each page that is written, which costs
+ * as much as booting.
+ */
+class RamInMemory {
+  readonly #files: { name: string; fd: number }[];
+  #state: number | undefined;
+  #folder: string | undefined;
+
+  constructor({ layout }: GuestConfig) {
+    const { ram, nvdimms } = ramFiles(layout);
+    this.#files = [...ram, ...nvdimms].map(({ file }) => ({ name: file, fd: native.memoryFile(file) }));
+  }
+
+  get fds(): number[] {
+    return this.#files.map(({ fd }) => fd);
+  }
+
+  /** A folder that looks like a saved state's: its files lead to this process's open ones. */
+  lend(state: string, sharedRam: boolean): string {
+    this.#state = fs.openSync(state, 'r');
+    this.#folder = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-state-'));
+    const lent = [{ name: 'state', fd: this.#state }, ...(sharedRam ? this.#files : [])];
+    for (const { name, fd } of lent) fs.symlinkSync(`/proc/${process.pid}/fd/${fd}`, path.join(this.#folder, name));
+    lentFolders.add(this.#folder);
+    return this.#folder;
+  }
+
+  /** Copies what is in use to a state's folder; gives the stamps of all its files. `skip` is a part of the first. */
+  async copyTo(folder: string, sharedRam: boolean, skip: { start: number; end: number } | undefined): Promise<Meta['files']> {
+    const names = ['state'];
+    for (const [i, { name, fd }] of (sharedRam ? this.#files : []).entries()) {
+      const to = fs.openSync(path.join(folder, name), 'wx', 0o600);
+      try {
+        await native.copySparseAsync(fd, to, i === 0 ? skip : undefined);
+      } finally {
+        fs.closeSync(to);
+      }
+      names.push(name);
+    }
+    return Object.fromEntries(names.map((name) => {
+      const { size, mtimeMs } = fs.statSync(path.join(folder, name));
+      return [name, { size, mtimeMs }] as const;
+    }));
+  }
+
+  release(): void {
+    if (this.#folder !== undefined) fs.rmSync(this.#folder, { recursive: true, force: true });
+    if (this.#folder !== undefined) lentFolders.delete(this.#folder);
+    for (const fd of [...this.fds, ...(this.#state === undefined ? [] : [this.#state])]) fs.closeSync(fd);
+    this.#files.length = 0;
+    this.#state = undefined;
+    this.#folder = undefined;
+  }
+}
+
+const lentFolders = new Set<string>();
+process.on('exit', () => lentFolders.forEach((folder) => fs.rmSync(folder, { recursive: true, force: true })));
+
+/** Boots to the ready agent, and has QEMU write the devices' state to `folder`/state. */
+async function bootToReady(config: GuestConfig, folder: string, memory: RamInMemory): Promise<Omit<Meta, 'bootSeconds' | 'files'> & { initrd: { start: number; end: number } | undefined }> {
   const files: GuestFiles = {
     console: path.join(folder, 'console.log'),
     events: path.join(folder, 'events'),
     job: path.join(folder, 'job'),
     ram: folder,
   };
-  // The RAM of the boot is in memory alone: a file system would take note of each page written, which costs as much as booting.
-  const ram = [...ramFiles(config.layout).ram, ...ramFiles(config.layout).nvdimms].map(({ file }) => ({ file, fd: native.memoryFile(file) }));
-  let session: Session | undefined;
+  const session = await Session.start(config, files, { kind: 'boot', shareRam: true }, { ramFds: memory.fds });
   try {
-    session = await Session.start(config, files, { kind: 'boot', shareRam: true }, { ramFds: ram.map(({ fd }) => fd) });
     const sharedRam = await shareRam(session);
     const facts = await waitReady(session, config);
     // Counted instructions do not pass while the host is busy.
@@ -192,28 +279,9 @@ async function bootAndSave(config: GuestConfig, folder: string): Promise<Omit<Me
     await session.qmp.call('quit');
     await session.ended;
     fs.rmSync(files.events, { force: true });
-    if (sharedRam) {
-      const initrd = initrdRange(config, session.console());
-      for (const [i, { file, fd }] of ram.entries()) await saveRam(fd, path.join(folder, file), i === 0 ? initrd : undefined);
-    }
-    const names = ['state', ...(sharedRam ? ram.map(({ file }) => file) : [])];
-    const stamps = names.map((name) => {
-      const { size, mtimeMs } = fs.statSync(path.join(folder, name));
-      return [name, { size, mtimeMs }] as const;
-    });
-    return { facts, sharedRam, hostWait, files: Object.fromEntries(stamps) };
+    return { facts, sharedRam, hostWait, initrd: sharedRam ? initrdRange(config, session.console()) : undefined };
   } finally {
-    await session?.close();
-    for (const { fd } of ram) fs.closeSync(fd);
-  }
-}
-
-async function saveRam(from: number, file: string, skip: { start: number; end: number } | undefined): Promise<void> {
-  const to = fs.openSync(file, 'wx', 0o600);
-  try {
-    await native.copySparseAsync(from, to, skip);
-  } finally {
-    fs.closeSync(to);
+    await session.close();
   }
 }
 

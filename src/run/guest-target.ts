@@ -7,7 +7,7 @@ import type { GuestJob } from '../guest/agent.js';
 import type { GuestImage } from '../guest/image.js';
 import type { GuestConfig } from '../guest/qemu.js';
 import { Session, type GuestEnd } from '../guest/session.js';
-import { RestoreError, discardState, restore, resume, savedState, waitReady, type SavedState } from '../guest/state.js';
+import { RestoreError, discardState, restore, resume, savedState, waitReady, type Booted, type SavedState } from '../guest/state.js';
 import { isComplaint, parseKernelLog, type Finding } from '../kernel/klog.js';
 import { notNow } from './execute.js';
 import type { PlannedInstance } from './plan.js';
@@ -39,6 +39,10 @@ export class GuestTarget implements Target {
   readonly label: string;
   readonly #options: GuestTargetOptions;
   #state: Promise<SavedState> | undefined;
+  /** Ends when the state of a boot is in the cache. */
+  #kept: Promise<void> | undefined;
+  /** Copies that are being restored, from whichever state was there when they began. */
+  readonly #starting = new Set<Promise<Session>>();
 
   constructor(options: GuestTargetOptions) {
     this.#options = options;
@@ -48,14 +52,33 @@ export class GuestTarget implements Target {
 
   /** The saved guest, made at most once; every instance of this target runs from it. */
   prepare(): Promise<SavedState> {
-    return (this.#state ??= savedState(this.#options.config, this.#options.image, this.#options.progress).then((state) => {
-      this.#options.onState?.(state);
-      return state;
-    }));
+    return (this.#state ??= this.#boot());
+  }
+
+  async #boot(): Promise<SavedState> {
+    const { config, image, progress } = this.#options;
+    const { state, pending } = await savedState(config, image, progress);
+    this.#options.onState?.(state);
+    if (pending) this.#kept = this.#keep(pending);
+    return state;
+  }
+
+  /** Once the state is in the cache, new copies are restored from there, and the boot's memory is given back. */
+  async #keep({ kept, release }: NonNullable<Booted['pending']>): Promise<void> {
+    try {
+      this.#state = Promise.resolve(await kept);
+    } catch (error) {
+      // The guest in memory is as good as it was; only the next run has to boot again.
+      this.#options.progress(`the state of ${this.label} could not be kept: ${messageOf(error)}`);
+      return;
+    }
+    await Promise.allSettled(this.#starting);
+    release();
   }
 
   /** Forgets the saved guest: it was one boot of several, and has served. */
   async discard(): Promise<void> {
+    await this.#kept;
     const state = await this.#state?.catch(() => undefined);
     if (state) discardState(state.folder);
     this.#state = undefined;
@@ -84,7 +107,9 @@ export class GuestTarget implements Target {
   async #attempt(instance: PlannedInstance, options: InstanceOptions, files: { console: string; events: string; job: string }): Promise<InstanceResult> {
     let session: Session;
     try {
-      session = await this.#start(instance, options, files);
+      const starting = this.#start(instance, options, files);
+      this.#starting.add(starting);
+      session = await starting.finally(() => this.#starting.delete(starting));
     } catch (error) {
       return empty('broken', messageOf(error));
     }

@@ -149,7 +149,7 @@ export async function bootTarget(guests: Guests, cell: GuestCell, target: GuestT
   const bootLog = `console-boot-${cell.kernel.release}-${cell.layout.name}.log`;
   try {
     const state = await target.prepare();
-    const text = fs.readFileSync(state.console, 'utf8');
+    const text = state.console;
     fs.writeFileSync(directory.path(bootLog), text);
     const { findings, stalls, e820, nodes, pmem } = parseKernelLog(text);
     const boot = { fresh: state.fresh, seconds: state.bootSeconds, hostWait: state.hostWait, findings, stalls, e820, nodes, pmem };
