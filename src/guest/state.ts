@@ -2,7 +2,6 @@
 // every workload runs in a copy restored from it. RAM stays in a file that copies map copy-on-write, so a copy costs
 // only what it changes; QEMU's stream holds the devices alone (capability x-ignore-shared).
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { parseKernelLog } from '../kernel/klog.js';
 import { BrokenError, DaxrigError, messageOf } from '../errors.js';
@@ -222,7 +221,8 @@ class RamInMemory {
   /** A folder that looks like a saved state's: its files lead to this process's open ones. */
   lend(state: string, sharedRam: boolean): string {
     this.#state = fs.openSync(state, 'r');
-    this.#folder = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-state-'));
+    // Named as what is being built is: should this process be killed, the next run removes it.
+    this.#folder = fs.mkdtempSync(path.join(cacheRoot(), 'states', `early.new-${process.pid}-`));
     const lent = [{ name: 'state', fd: this.#state }, ...(sharedRam ? this.#files : [])];
     for (const { name, fd } of lent) fs.symlinkSync(`/proc/${process.pid}/fd/${fd}`, path.join(this.#folder, name));
     lentFolders.add(this.#folder);
