@@ -154,10 +154,12 @@ export async function savedState(config: GuestConfig, image: GuestImage, progres
       progress(`booting ${config.kernel.release} (${config.layout.name}, ${config.clock})`);
       const started = Date.now();
       const memory = new RamInMemory(config);
+      let lent = false;
       try {
         const { initrd, ...facts } = await bootToReady(config, folder, memory);
         const bootSeconds = (Date.now() - started) / 1000;
         const early = memory.lend(path.join(folder, 'state'), facts.sharedRam);
+        lent = true;
         resolve({
           state: { ...facts, folder: early, console: fs.readFileSync(path.join(folder, 'console.log'), 'utf8'), fresh: true, bootSeconds },
           pending: { kept: fromCache.then((whole) => inCache(whole, true)), release: () => memory.release() },
@@ -165,7 +167,8 @@ export async function savedState(config: GuestConfig, image: GuestImage, progres
         const files = await memory.copyTo(folder, facts.sharedRam, initrd);
         fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ ...facts, bootSeconds, files }));
       } catch (error) {
-        memory.release();
+        // Once lent, it serves this process to its end, kept or not.
+        if (!lent) memory.release();
         throw error;
       }
     });
