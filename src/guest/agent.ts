@@ -1,9 +1,10 @@
 // The process that waits inside a guest. It says that it is ready, and is saved in that moment; each restored copy
 // finds a job in QEMU's fw_cfg block, which it reads by synchronous port I/O, runs it in this warm process, and
 // writes what happens to the second serial port. Under icount nothing here depends on the host's time.
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
-import { messageOf } from '../errors.js';
+import { codeOf, messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { executeInstance, type InstanceJob } from '../run/execute.js';
 import { loadWorkloads, type ImportUrl } from '../run/load.js';
@@ -59,6 +60,31 @@ function readJob(): GuestJob | undefined {
   }
 }
 
+/** Loads the image's modules in their order, one process for all of them: a program for each costs more than the small ones. */
+function loadModules(): void {
+  const folder = `/lib/modules/${os.release()}`;
+  for (const module of fs.readFileSync('/etc/daxrig/modules', 'utf8').split('\n').filter(Boolean)) {
+    const fd = fs.openSync(`${folder}/${module}`, 'r');
+    try {
+      native.finitModule(fd, '');
+    } catch (error) {
+      // Already there: its code came in with another one, loaded before, or is built in.
+      if (codeOf(error) !== 'EEXIST') say({ type: 'module-failed', module, why: messageOf(error) });
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+  say({ type: 'stage', stage: 'modules' });
+}
+
+/** Runs the user's script, before the state is saved; false when it failed. */
+function setUp(): boolean {
+  if (!fs.existsSync('/etc/daxrig/setup')) return true;
+  const { status, signal } = spawnSync('sh', ['/etc/daxrig/setup'], { stdio: 'inherit' });
+  if (status !== 0) say({ type: 'setup-failed', status: signal ?? status });
+  return status === 0;
+}
+
 /** Imports all that a workload may need. */
 const loadAll = async (): Promise<Map<string, Workload>> => {
   const workloads = await loadWorkloads();
@@ -74,6 +100,8 @@ export async function rehearse(): Promise<void> {
 
 async function work(importUrl: ImportUrl): Promise<void> {
   // Everything that a workload may need is imported before the state is saved: a copy starts warm.
+  loadModules();
+  if (!setUp()) return;
   const warm = await loadAll();
   if (!fs.existsSync(JOB)) throw new Error('no fw_cfg in this kernel (CONFIG_FW_CFG_SYSFS): it cannot be given work');
   say({ type: 'ready', facts: facts() });

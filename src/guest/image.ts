@@ -56,7 +56,7 @@ const findTool = (name: string): string | undefined =>
     .find((file) => fs.existsSync(file));
 
 const INIT = `#!/bin/sh
-# First process of a daxrig guest: file systems, modules, then the agent; its end is the guest's end.
+# First process of a daxrig guest: file systems, then the agent, which does the rest; its end is the guest's end.
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -70,17 +70,8 @@ stty -F /dev/ttyS1 115200 raw -echo
 exec </dev/null >/dev/console 2>&1
 say() { echo "$1" >/dev/ttyS1; }
 say '{"type":"stage","stage":"userspace"}'
-# -17 (already there) is what a module gives whose code another one, loaded before, brought in.
-release=$(uname -r)
-while read -r module; do
-  insmod "/lib/modules/$release/$module" 2>/run/insmod || { grep -q 'File exists' /run/insmod || { say "{\\"type\\":\\"module-failed\\",\\"module\\":\\"$module\\"}"; cat /run/insmod; }; }
-done </etc/daxrig/modules
 echo 20 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 [ -d /daxrig/files ] && cp -a /daxrig/files/. /
-if [ -f /etc/daxrig/setup ]; then
-  sh /etc/daxrig/setup || { say "{\\"type\\":\\"setup-failed\\",\\"status\\":$?}"; poweroff -f; }
-fi
-say '{"type":"stage","stage":"modules"}'
 cd /run/daxrig
 export HOME=/run/daxrig PATH=/usr/sbin:/usr/bin:/sbin:/bin UV_THREADPOOL_SIZE=4
 node --no-warnings /daxrig/dist/guest/start.cjs

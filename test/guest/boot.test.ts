@@ -22,7 +22,7 @@ it('a kernel stalled on purpose: kernel/boot fails with the gap, and the next ru
   // Stopped while its kernel boots, the guest's clock goes on without it; before its TSC is calibrated it would not.
   const pid = await until(() => guestsOf(mark).find((guest) => /states\/\w+\.new-/.test(fs.readFileSync(`/proc/${guest}/cmdline`, 'utf8'))), 'the boot');
   const log = /path=([^\0]*console\.log)/.exec(fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8'))![1]!;
-  await until(() => (fs.existsSync(log) && fs.readFileSync(log, 'utf8').includes('Refined TSC') ? true : undefined), 'the kernel\'s clock to run');
+  await until(() => (fs.existsSync(log) && fs.readFileSync(log, 'utf8').includes('Switched to clocksource tsc-early') ? true : undefined), 'the kernel\'s clock to run');
   process.kill(pid, 'SIGSTOP');
   await new Promise((resolve) => setTimeout(resolve, 8000));
   process.kill(pid, 'SIGCONT');
