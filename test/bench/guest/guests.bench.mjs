@@ -127,7 +127,7 @@ try {
   }
   if (wanted('repeat')) {
     const count = Number(values.repeats);
-    const names = [['fsdax/poison', 'fs=ext4', 'map=mem'], ['devdax/poison', 'map=mem'], ['kpageflags/walk'], ['fsdax/direct-io', 'fs=xfs', 'map=dev'], ['race/*']];
+    const names = [['fsdax/poison', 'fs=ext4', 'map=mem'], ['devdax/fault', 'map=mem', 'align=2M'], ['kpageflags/walk'], ['fsdax/pte-pmd-conflict', 'fs=ext4'], ['fsdax/poison-races', 'fs=ext4', 'against=truncate']];
     for (const [name, ...params] of names) {
       let document;
       try {
