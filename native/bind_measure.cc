@@ -1,17 +1,8 @@
 // The export for timed rounds. A program comes as one flat list of arguments, as races do.
-#include <sys/mman.h>
-
 #include "binding.h"
 #include "cursor.h"
 #include "files.h"
 #include "measure.h"
-
-#ifndef MAP_SYNC
-#define MAP_SYNC 0x80000
-#endif
-#ifndef MAP_SHARED_VALIDATE
-#define MAP_SHARED_VALIDATE 0x03
-#endif
 
 namespace daxrig {
 namespace {

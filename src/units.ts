@@ -20,6 +20,9 @@ export function parseSize(text: string, what = 'size'): number {
   return bytes;
 }
 
+/** JSON in which 64-bit words, such as addresses, are "0x..." text. */
+export const jsonText = (value: unknown): string => JSON.stringify(value, (_, part: unknown) => (typeof part === 'bigint' ? `0x${part.toString(16)}` : part));
+
 /** The shortest exact form of a byte count: 1G, 448M, 12K, 100. */
 export function formatSize(bytes: number): string {
   for (const [suffix, unit] of [['T', TiB], ['G', GiB], ['M', MiB], ['K', KiB]] as const)

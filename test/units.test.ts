@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatSize, humanSize, parseSize } from '../src/units.js';
+import { formatSize, humanSize, jsonText, parseSize } from '../src/units.js';
 import { UsageError } from '../src/errors.js';
 
 describe('parseSize', () => {
@@ -26,4 +26,8 @@ describe('formatSize', () => {
 it('humanSize rounds for people', () => {
   expect(humanSize(1.5 * 2 ** 30)).toBe('1.5 GiB');
   expect(humanSize(31 * 2 ** 20)).toBe('31 MiB');
+});
+
+it('JSON has 64-bit words as addresses, wherever they stand', () => {
+  expect(jsonText({ address: 0xffff888000000000n, list: [1, 2n], text: 'x' })).toBe('{"address":"0xffff888000000000","list":[1,"0x2"],"text":"x"}');
 });

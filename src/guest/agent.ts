@@ -10,6 +10,7 @@ import { executeInstance, type InstanceJob } from '../run/execute.js';
 import { loadWorkloads, type ImportUrl } from '../run/load.js';
 import { parseKernelLog } from '../kernel/klog.js';
 import type { InstanceResult } from '../run/result.js';
+import { jsonText } from '../units.js';
 import type { Workload } from '../workload/types.js';
 import { availableFunctions, prepareCoverage } from '../measure/coverage.js';
 import { COVERAGE_WORD } from './qemu.js';
@@ -30,7 +31,7 @@ const POLL_MS = 5;
 let port: number;
 
 function say(message: object): void {
-  const bytes = Buffer.from(`${JSON.stringify(message, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value))}\n`);
+  const bytes = Buffer.from(`${jsonText(message)}\n`);
   for (let done = 0; done < bytes.length; ) done += fs.writeSync(port, bytes, done);
 }
 

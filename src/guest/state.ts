@@ -7,12 +7,12 @@ import { parseKernelLog } from '../kernel/klog.js';
 import { BrokenError, DaxrigError, messageOf } from '../errors.js';
 import * as native from '../native.js';
 import { GiB, hex, parseSize, roundDown, roundUp } from '../units.js';
-import { cacheRoot, cached, diskUsage, digestOf, evict } from './cache.js';
+import { cacheRoot, cached, digestOf, evict } from './cache.js';
 import type { FunctionsByModule } from '../measure/coverage.js';
 import type { GuestImage } from './image.js';
 import { expectedPmem, ramRanges } from './layout.js';
 import { checkHostMemory, machineKey, ramFiles, type GuestConfig, type GuestFiles } from './qemu.js';
-import { Session, type GuestMessage } from './session.js';
+import { Session } from './session.js';
 
 /** What the agent says of the guest it woke up in. */
 export interface GuestFacts {
@@ -350,8 +350,3 @@ export class RestoreError extends BrokenError {
 }
 
 export const resume = (session: Session): Promise<unknown> => session.qmp.call('cont');
-
-/** Bytes on disk of one state. */
-export const stateSize = (state: SavedState): number => diskUsage(state.folder);
-
-export const isMessage = (message: GuestMessage, type: string): boolean => message.type === type;

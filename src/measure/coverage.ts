@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { messageOf } from '../errors.js';
 import * as native from '../native.js';
+import { hasTracer, tracefs } from './tracefs.js';
 
 /** All of these modules' functions count, loaded now or later. */
 export const COVERED_MODULES = ['libnvdimm', 'nd_pmem', 'nd_btt', 'nd_e820', 'nfit', 'device_dax', 'dax_pmem', 'dax_pmem_compat', 'dax_hmem', 'kmem'] as const;
@@ -35,15 +36,13 @@ export interface Reached {
   unavailable?: string;
 }
 
-const tracefs = (): string | undefined => ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'].find((folder) => fs.existsSync(`${folder}/available_tracers`));
-
 const instanceFolder = (): string => path.join(tracefs()!, 'instances/daxrig');
 
 /** Sets the filter; undefined, or why this kernel cannot. Costs seconds. */
 export function prepareCoverage(): string | undefined {
   const root = tracefs();
   if (root === undefined) return 'no tracefs in this kernel (CONFIG_FTRACE)';
-  if (!fs.readFileSync(`${root}/available_tracers`, 'utf8').split(/\s+/).includes('function')) return 'no function tracer in this kernel (CONFIG_FUNCTION_TRACER)';
+  if (!hasTracer(root, 'function')) return 'no function tracer in this kernel (CONFIG_FUNCTION_TRACER)';
   try {
     const folder = instanceFolder();
     fs.mkdirSync(folder, { recursive: true });

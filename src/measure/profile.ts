@@ -2,8 +2,8 @@
 // have it) runs while the native code does, and what it says is added up. Its durations are exact where instructions are counted.
 import fs from 'node:fs';
 import path from 'node:path';
+import { hasTracer, tracefs } from './tracefs.js';
 
-const TRACEFS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 /** Per CPU: enough for some ten thousand calls. */
 const BUFFER_KB = 32_768;
 
@@ -104,9 +104,8 @@ export class GraphTracer implements Disposable {
 
   /** Undefined where this kernel has none. Takes the kernel's one function graph tracer: for guests. */
   static start(): GraphTracer | undefined {
-    const root = TRACEFS.find((folder) => fs.existsSync(path.join(folder, 'available_tracers')));
-    if (root === undefined || !fs.readFileSync(path.join(root, 'available_tracers'), 'utf8').split(/\s+/).includes('function_graph')) return undefined;
-    return new GraphTracer(root);
+    const root = tracefs();
+    return root !== undefined && hasTracer(root, 'function_graph') ? new GraphTracer(root) : undefined;
   }
 
   private constructor(root: string) {

@@ -14,6 +14,7 @@ import { sortOut, timerOf, type Timer } from '../measure/samples.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
 import { isComplaint, parseKernelLog, type FindingKind } from '../kernel/klog.js';
 import { CoverageCollector } from '../measure/coverage.js';
+import { jsonText } from '../units.js';
 import { unmetNeed } from './needs.js';
 import { KmsgCursor } from './kmsg.js';
 import type { InstanceEvent, InstanceResult, Metric, Params } from './result.js';
@@ -108,7 +109,7 @@ function judge(error: unknown): Pick<InstanceResult, 'outcome' | 'reason' | 'det
   const stack = error instanceof Error && error.stack !== undefined ? { detail: error.stack } : {};
   if (error instanceof SkipError || error instanceof UnmetNeed) return { outcome: 'skip', reason: message };
   if (error instanceof ExpectationError) {
-    const data = error.data === undefined ? undefined : JSON.stringify(error.data, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value));
+    const data = error.data === undefined ? undefined : jsonText(error.data);
     return { outcome: 'fail', reason: data === undefined ? message : `${message}; was ${data.slice(0, 400)}` };
   }
   // A system call that a workload did not expect to fail is the kernel's doing; anything else is ours.

@@ -30,8 +30,6 @@ export interface GuestTargetOptions {
   /** Workloads take the time that it takes. */
   thorough: boolean;
   progress: (text: string) => void;
-  /** Called with the state that instances run from, once it is there. */
-  onState?: (state: SavedState) => void;
 }
 
 export class GuestTarget implements Target {
@@ -58,7 +56,6 @@ export class GuestTarget implements Target {
   async #boot(): Promise<SavedState> {
     const { config, image, progress } = this.#options;
     const { state, pending } = await savedState(config, image, progress);
-    this.#options.onState?.(state);
     if (pending) this.#kept = this.#keep(pending);
     return state;
   }

@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
 import type { RunDocument } from '../../src/run/runner.js';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -12,7 +13,7 @@ const main = path.join(root, 'dist/cli/main.js');
 
 /** Runs record themselves: not in the timings of whoever runs the tests. */
 const data = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-test-data-'));
-process.on('exit', () => fs.rmSync(data, { recursive: true, force: true }));
+afterAll(() => fs.rmSync(data, { recursive: true, force: true }));
 
 export interface Ended {
   code: number | null;

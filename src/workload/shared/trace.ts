@@ -3,9 +3,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { codeOf } from '../../errors.js';
+import { tracefs } from '../../measure/tracefs.js';
 import type { Context } from '../types.js';
-
-const TRACEFS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 
 export interface Trace {
   /** Events so far, one line each, oldest first. */
@@ -14,7 +13,7 @@ export interface Trace {
 
 /** Switches `events` (group/name) on until the workload ends; undefined where this kernel cannot. */
 export function trace(ctx: Context, events: readonly string[]): Trace | undefined {
-  const root = TRACEFS.find((folder) => events.every((event) => fs.existsSync(path.join(folder, 'events', event))));
+  const root = tracefs(events.map((event) => path.join('events', event)));
   if (root === undefined) return undefined;
   const instance = path.join(root, 'instances', `daxrig-${process.pid}`);
   try {
