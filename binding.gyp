@@ -19,6 +19,7 @@
         "native/guard.cc",
         "native/measure.cc",
         "native/pages.cc",
+        "native/program.cc",
         "native/race.cc",
         "native/region.cc",
         "native/system.cc",

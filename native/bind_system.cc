@@ -4,6 +4,7 @@
 #include "binding.h"
 #include "guard.h"
 #include "pages.h"
+#include "program.h"
 #include "system.h"
 
 namespace daxrig {
@@ -12,6 +13,7 @@ namespace {
 constexpr std::uint64_t kMaxChunk = std::uint64_t{1} << 20;   // words per read
 constexpr std::uint64_t kMaxValues = std::uint64_t{1} << 20;  // pfns
 constexpr std::uint64_t kMaxBuffer = 0x7ffff000;
+constexpr std::int64_t kMaxTimeout = 24 * 3600 * 1000;
 
 // mount(source, target, type, flags, data)
 Job mountCall(Args& args) {
@@ -63,6 +65,25 @@ Job finitModuleCall(Args& args) {
 Job deleteModuleCall(Args& args) {
   const std::string name = args.text(0, "name");
   return job([=] { deleteModule(name); });
+}
+
+// runProgram(path, args, timeoutMs, maxBytes)
+Job runProgramCall(Args& args) {
+  const std::string path = args.text(0, "path");
+  const std::vector<std::string> words = args.texts(1, "args");
+  const ProgramLimits limits{static_cast<long>(args.integer(2, "timeoutMs", 1, kMaxTimeout)),
+                             static_cast<std::size_t>(args.size(3, "maxBytes", kMaxBuffer))};
+  return job([=] { return runProgram(path, words, limits); },
+             [](Napi::Env env, const ProgramEnd& end) -> Napi::Value {
+               Napi::Object value = Napi::Object::New(env);
+               if (end.signal == 0) value.Set("status", numberValue(env, end.status));
+               else value.Set("signal", numberValue(env, end.signal));
+               if (end.killed != ProgramEnd::Killed::No)
+                 value.Set("killed", end.killed == ProgramEnd::Killed::Timeout ? "timeout" : "output");
+               value.Set("stdout", Napi::String::New(env, end.out));
+               value.Set("stderr", Napi::String::New(env, end.err));
+               return value;
+             });
 }
 
 // reboot(command)
@@ -236,6 +257,7 @@ void exportSystem(const Exports& exports) {
   onlyNow<setMceKillCall>(exports, "setMceKill");
   both<finitModuleCall>(exports, "finitModule");
   both<deleteModuleCall>(exports, "deleteModule");
+  both<runProgramCall>(exports, "runProgram");
   onlyNow<rebootCall>(exports, "reboot");
   both<processVmReadCall>(exports, "processVmRead");
   both<kpageScanCall>(exports, "kpageScan");

@@ -1,7 +1,7 @@
-// Bundles what starts inside a guest into one CommonJS file each, beside dist/: there Node runs emulated, and loading
-// a hundred small modules takes three times as long as running what they hold. Run after the TypeScript build.
+// Bundles what starts often into one file each, below dist/: what runs in a guest, where Node is emulated and loading a
+// hundred small modules takes three times as long as running what they hold, and the command line. Run after the TypeScript build.
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
@@ -9,10 +9,19 @@ import { rolldown } from 'rolldown';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, 'dist');
 
-for (const [input, output] of [['guest/agent.js', 'agent.cjs'], ['workload/shared/peer-main.js', 'peer.cjs']]) {
-  const bundle = await rolldown({ input: join(dist, input), platform: 'node', logLevel: 'warn' });
-  await bundle.write({ file: join(dist, output), format: 'cjs', codeSplitting: false });
+const BUNDLES = [
+  { input: 'guest/agent.js', output: 'agent.cjs', format: 'cjs' },
+  { input: 'workload/shared/peer-main.js', output: 'peer.cjs', format: 'cjs' },
+  // Packages stay outside: yargs reads its languages from its own folder, better-sqlite3 its addon.
+  { input: 'cli/main.js', output: 'daxrig.js', format: 'esm', external: /^(better-sqlite3|yargs)/ },
+];
+
+for (const { input, output, format, external } of BUNDLES) {
+  const bundle = await rolldown({ input: join(dist, input), platform: 'node', logLevel: 'warn', ...(external ? { external } : {}) });
+  await bundle.write({ file: join(dist, output), format, codeSplitting: false });
   await bundle.close();
 }
+// The program's entry is where the TypeScript build puts it, bundled or not.
+writeFileSync(join(dist, 'cli/main.js'), "#!/usr/bin/env node\nimport '../daxrig.js';\n");
 // Needs the addon, which a package that is being installed builds first; without the cache the agent only starts slower.
 if (existsSync(join(root, 'build/Release/daxrig.node'))) execFileSync(process.execPath, ['--no-warnings', join(dist, 'guest/start.cjs'), '--make-cache']);

@@ -55,6 +55,7 @@ export interface NativeCalls {
   umount(target: string, flags: readonly UmountFlag[]): void;
   finitModule(fd: number, parameters: string): void;
   deleteModule(name: string): void;
+  runProgram(path: string, args: readonly string[], timeoutMs: number, maxBytes: number): ProgramEnd;
   processVmRead(pid: number, address: bigint, length: number): Buffer;
   kpageScan(path: string, startPfn: number, endPfn: number, chunk: number, values: boolean): KpageScan;
   /** Then, for each actor, its rounds and number of steps, and 25 values for each step: see native/bind_race.cc. */
@@ -199,6 +200,10 @@ function text(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, not ${typeof value}`);
   if (value.includes('\0')) throw new RangeError(`${name} must not hold a NUL character`);
   return value;
+}
+
+function texts(name: string, values: readonly unknown[]): string[] {
+  return values.map((value, i) => text(`${name}[${i}]`, value));
 }
 
 function flag(name: string, value: unknown): boolean {
@@ -1498,6 +1503,30 @@ export function setRealtime(ns: bigint): void {
 /** RNDADDENTROPY on /dev/random, credited in full; up to 64 KiB. For restored guests, whose pools are all alike. */
 export function addEntropy(bytes: Uint8Array): void {
   attempt(() => addon().addEntropy(byteArray('bytes', bytes)));
+}
+
+export interface ProgramLimits {
+  /** Milliseconds after which it is killed; default two minutes. */
+  timeoutMs?: number;
+  /** Of each output, bytes; past them it is killed. Default 64 MiB. */
+  maxBytes?: number;
+}
+export interface ProgramEnd {
+  /** Absent when a signal ended it. */
+  status?: number;
+  /** Number of the signal that ended it. */
+  signal?: number;
+  /** It was killed for taking too long, or for saying too much. */
+  killed?: 'timeout' | 'output';
+  stdout: string;
+  stderr: string;
+}
+/**
+ * Runs another program to its end, and to that of its output, with this process's environment and no input. It is not forked
+ * from this process, whose page tables stay as they are (posix_spawn). Throws SystemError when it cannot be started.
+ */
+export async function runProgram(path: string, args: readonly string[], { timeoutMs = 120_000, maxBytes = 64 << 20 }: ProgramLimits = {}): Promise<ProgramEnd> {
+  return later('runProgram', [text('path', path), texts('args', args), timeoutMs, maxBytes], path);
 }
 
 /** prctl(2), PR_MCE_KILL: whether this thread is told early, BUS_MCEERR_AO, of memory that was lost and not yet touched. */

@@ -1,10 +1,8 @@
 // Runs the field's command line tools (ndctl, mkfs, losetup) and turns their failures into one line.
-import { execFile } from 'node:child_process';
 import fs from 'node:fs';
-import { promisify } from 'node:util';
-import { BrokenError, codeOf } from '../errors.js';
-
-const run = promisify(execFile);
+import os from 'node:os';
+import { BrokenError } from '../errors.js';
+import { runProgram, type ProgramLimits } from '../native.js';
 
 /** Folders searched besides PATH: a user's PATH often lacks the sbin ones. */
 export const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
@@ -13,15 +11,13 @@ export const toolPath = (name: string): string | undefined =>
   [...(process.env.PATH ?? '').split(':'), ...SBIN].map((folder) => `${folder}/${name}`).find((file) => fs.existsSync(file));
 
 /** Runs a tool to its end and gives its stdout. Throws BrokenError with the tool's own first line. */
-export async function tool(name: string, args: readonly string[], options: { timeout?: number } = {}): Promise<string> {
+export async function tool(name: string, args: readonly string[], options: ProgramLimits = {}): Promise<string> {
   const path = toolPath(name);
   if (path === undefined) throw new BrokenError(`${name} is not installed`);
-  try {
-    const { stdout } = await run(path, [...args], { maxBuffer: 64 << 20, timeout: options.timeout ?? 120_000, killSignal: 'SIGKILL' });
-    return stdout;
-  } catch (error) {
-    const said = typeof error === 'object' && error !== null && 'stderr' in error ? String(error.stderr) : '';
-    const status = codeOf(error) ?? (error as { code?: number }).code ?? (error as { signal?: string }).signal;
-    throw new BrokenError(`${name} ${args.join(' ')}: ${said.trim().split('\n').filter(Boolean).slice(0, 3).join(' | ') || `ended with ${String(status)}`}`, { cause: error });
-  }
+  const { stdout, stderr, status, signal, killed } = await runProgram(path, args, options);
+  if (status === 0) return stdout;
+  const how = killed === 'timeout' ? 'took too long, and was killed' : killed === 'output' ? 'said too much, and was killed' : signal === undefined ? `ended with ${status}` : `ended by ${signalName(signal)}`;
+  throw new BrokenError(`${name} ${args.join(' ')}: ${stderr.trim().split('\n').filter(Boolean).slice(0, 3).join(' | ') || how}`);
 }
+
+const signalName = (number: number): string => Object.entries(os.constants.signals).find(([, value]) => value === number)?.[0] ?? `signal ${number}`;

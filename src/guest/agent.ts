@@ -1,7 +1,6 @@
 // The process that waits inside a guest. It says that it is ready, and is saved in that moment; each restored copy
 // finds a job in QEMU's fw_cfg block, which it reads by synchronous port I/O, runs it in this warm process, and
 // writes what happens to the second serial port. Under icount nothing here depends on the host's time.
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import { codeOf, messageOf } from '../errors.js';
@@ -79,8 +78,9 @@ function loadModules(): void {
 }
 
 /** Runs the user's script, before the state is saved; false when it failed. */
-function setUp(): boolean {
+async function setUp(): Promise<boolean> {
   if (!fs.existsSync('/etc/daxrig/setup')) return true;
+  const { spawnSync } = await import('node:child_process');
   const { status, signal } = spawnSync('sh', ['/etc/daxrig/setup'], { stdio: 'inherit' });
   if (status !== 0) say({ type: 'setup-failed', status: signal ?? status });
   return status === 0;
@@ -102,7 +102,7 @@ export async function rehearse(): Promise<void> {
 async function work(importUrl: ImportUrl): Promise<void> {
   // Everything that a workload may need is imported before the state is saved: a copy starts warm.
   loadModules();
-  if (!setUp()) return;
+  if (!(await setUp())) return;
   const warm = await loadAll();
   if (!fs.existsSync(JOB)) throw new Error('no fw_cfg in this kernel (CONFIG_FW_CFG_SYSFS): it cannot be given work');
   say({ type: 'ready', facts: facts() });

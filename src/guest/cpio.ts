@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 export type CpioEntry =
-  | { kind: 'file'; name: string; mode: number; content: Uint8Array | { file: string } }
+  | { kind: 'file'; name: string; mode: number; content: Uint8Array | { file: string; /** What of the file's bytes goes in. */ part?: (bytes: Buffer) => Uint8Array } }
   | { kind: 'folder'; name: string; mode: number }
   | { kind: 'link'; name: string; target: string };
 
@@ -41,18 +41,18 @@ export class CpioArchive {
       const entry = this.#entries.get(name)!;
       const content = contentOf(entry);
       const mode = TYPE[entry.kind] | (entry.kind === 'link' ? 0o777 : entry.mode);
-      writeAll(fd, header(inode++, mode, content.length, name));
-      writeAll(fd, content);
-      writeAll(fd, Buffer.alloc((4 - (content.length % 4)) % 4));
+      writeAll(fd, [header(inode++, mode, content.length, name), content, Buffer.alloc((4 - (content.length % 4)) % 4)]);
     }
-    writeAll(fd, header(0, 0, 0, 'TRAILER!!!'));
+    writeAll(fd, [header(0, 0, 0, 'TRAILER!!!')]);
   }
 }
 
 function contentOf(entry: CpioEntry): Uint8Array {
   if (entry.kind === 'folder') return new Uint8Array();
   if (entry.kind === 'link') return Buffer.from(entry.target);
-  return 'file' in entry.content ? fs.readFileSync(entry.content.file) : entry.content;
+  if (!('file' in entry.content)) return entry.content;
+  const bytes = fs.readFileSync(entry.content.file);
+  return entry.content.part?.(bytes) ?? bytes;
 }
 
 function header(inode: number, mode: number, size: number, name: string): Buffer {
@@ -63,6 +63,11 @@ function header(inode: number, mode: number, size: number, name: string): Buffer
   return Buffer.concat([Buffer.from(head), nameBytes, Buffer.alloc((4 - (length % 4)) % 4)]);
 }
 
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) done += fs.writeSync(fd, bytes, done);
+/** All of them, in one system call where the kernel takes them so. */
+function writeAll(fd: number, pieces: readonly Uint8Array[]): void {
+  let done = fs.writevSync(fd, pieces);
+  for (const piece of pieces) {
+    for (let at = Math.min(done, piece.length); at < piece.length; ) at += fs.writeSync(fd, piece, at);
+    done = Math.max(0, done - piece.length);
+  }
 }

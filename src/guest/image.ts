@@ -2,13 +2,14 @@
 // and the file system tools with their libraries, and depends on the host alone; the second holds one kernel's
 // modules. An initramfs needs no device that the host serves in its own time, so a guest made from it can be saved
 // and, under icount, repeats to the bit.
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, UsageError, messageOf } from '../errors.js';
 import { GiB } from '../units.js';
 import { cached, digestOf, evict } from './cache.js';
 import { CpioArchive } from './cpio.js';
+import { loadedPart } from './elf.js';
 import type { GuestKernel } from './kernel.js';
 import { programRoot } from '../paths.js';
 import { planModules, readModule } from './modules.js';
@@ -58,14 +59,8 @@ const findTool = (name: string): string | undefined =>
 const INIT = `#!/bin/sh
 # First process of a daxrig guest: file systems, then the agent, which does the rest; its end is the guest's end.
 mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-mkdir -p /dev/pts /dev/shm
-mount -t tmpfs tmp /tmp
-mount -t tmpfs run /run
-mount -t tracefs trace /sys/kernel/tracing 2>/dev/null
-mount -t debugfs debug /sys/kernel/debug 2>/dev/null
-mkdir -p /run/daxrig /run/ndctl
+mount -a 2>/dev/null # not every kernel has all of them
+mkdir -p /dev/pts /dev/shm /run/daxrig /run/ndctl
 stty -F /dev/ttyS1 115200 raw -echo
 exec </dev/null >/dev/console 2>&1
 say() { echo "$1" >/dev/ttyS1; }
@@ -79,13 +74,22 @@ say "{\\"type\\":\\"agent-exit\\",\\"status\\":$?}"
 poweroff -f
 `;
 
+/** In an order in which each finds its place; one program for all of them, since starting one takes 10 ms there. */
+const FSTAB = [
+  'sys /sys sysfs', 'dev /dev devtmpfs', 'tmp /tmp tmpfs', 'run /run tmpfs', 'trace /sys/kernel/tracing tracefs', 'debug /sys/kernel/debug debugfs',
+].map((line) => `${line} defaults 0 0\n`).join('');
+
 const WRAPPER = '#!/bin/sh\nexec node /daxrig/dist/cli/main.js "$@"\n';
 
 /** Libraries that the programs load, by the dynamic loader's own word. */
-function librariesOf(files: readonly string[]): string[] {
-  // Status 1 says that one of them is static, and so needs none; what of the others is printed all the same.
-  const { stdout, error } = spawnSync('ldd', files, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-  if (error) throw new BrokenError(`ldd cannot be run (${messageOf(error)}); it comes with the C library`);
+async function librariesOf(files: readonly string[]): Promise<string[]> {
+  const stdout = await new Promise<string>((resolve, reject) => {
+    execFile('ldd', files, (error, text) => {
+      // Status 1 says that one of them is static, and so needs none; what of the others is printed all the same.
+      if (error && typeof error.code !== 'number') reject(new BrokenError(`ldd cannot be run (${messageOf(error)}); it comes with the C library`));
+      else resolve(text);
+    });
+  });
   const missing = /^\s*(\S+) => not found/m.exec(stdout);
   if (missing) {
     const before = stdout.slice(0, missing.index).match(/^\S.*(?=:$)/gm)?.at(-1) ?? files[0]!;
@@ -145,8 +149,25 @@ interface BaseFile {
   from: string;
 }
 
-/** Every host file of the base archive, by its place in the guest. */
-function baseFiles(): { files: BaseFile[]; links: [name: string, target: string][] } {
+interface Base {
+  /** Every host file of the base archive, by its place in the guest. */
+  files: BaseFile[];
+  links: [name: string, target: string][];
+  /** Names its content. */
+  digest: string;
+}
+
+let base: Promise<Base> | undefined;
+
+/** What every image of this process holds, found once. */
+const baseOf = (): Promise<Base> => (base ??= findBase());
+
+/** Begins to find out what guests need of this machine, while the caller looks for a kernel; errors come from buildImage. */
+export function expectImages(): void {
+  baseOf().catch(() => {});
+}
+
+async function findBase(): Promise<Base> {
   const addon = path.join(programRoot, 'build/Release/daxrig.node');
   if (!fs.existsSync(addon)) throw new BrokenError(`${addon} is missing; run npm install in ${programRoot}`);
   const files: BaseFile[] = [{ name: 'usr/bin/node', from: process.execPath }];
@@ -162,14 +183,14 @@ function baseFiles(): { files: BaseFile[]; links: [name: string, target: string]
     programs.push(from);
   }
   for (const applet of BUSYBOX_APPLETS) links.push([`bin/${applet}`, 'busybox']);
-  for (const library of librariesOf(programs)) files.push({ name: library.slice(1), from: library });
+  for (const library of await librariesOf(programs)) files.push({ name: library.slice(1), from: library });
   for (const config of ['/etc/mke2fs.conf', '/etc/ld.so.cache']) if (fs.existsSync(config)) files.push({ name: config.slice(1), from: config });
   for (const file of filesBelow(path.join(programRoot, 'dist'))) if (isRuntimeFile(file)) files.push({ name: `daxrig/dist/${path.relative(path.join(programRoot, 'dist'), file)}`, from: file });
   for (const [name, folder] of runtimePackages()) {
     for (const file of filesBelow(folder)) if (isRuntimeFile(file)) files.push({ name: `daxrig/node_modules/${name}/${path.relative(folder, file)}`, from: file });
   }
   files.push({ name: 'daxrig/package.json', from: path.join(programRoot, 'package.json') }, { name: 'daxrig/build/Release/daxrig.node', from: addon });
-  return { files, links };
+  return { files, links, digest: digestOf(INIT, FSTAB, JSON.stringify(links), ...files.map(({ name, from }) => `${name} ${stampOf(from)}`)) };
 }
 
 /** Small files are known by their content, large ones by what the file system says of them: reading Node costs 0.1 s. */
@@ -211,19 +232,19 @@ export interface GuestImage {
 
 /** The initramfs of one kernel, from the cache or made now. */
 export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}): Promise<GuestImage> {
-  const base = baseFiles();
+  const base = await baseOf();
   const extras = (options.files ?? []).flatMap(expand);
   const setup = options.setup === undefined ? undefined : readSetup(options.setup);
-  const baseKey = digestOf(INIT, JSON.stringify(base.links), ...base.files.map(({ name, from }) => `${name} ${stampOf(from)}`));
-  const digest = digestOf(baseKey, kernel.digest, JSON.stringify([WANTED_MODULES, OFFERED_MODULES]), setup ?? '', ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));
+  const digest = digestOf(base.digest, kernel.digest, JSON.stringify([WANTED_MODULES, OFFERED_MODULES]), setup ?? '', ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));
   const plan = kernel.modules ? planModules(kernel.modules, WANTED_MODULES) : { order: [], absent: [] };
   const folder = await cached('images', digest, (work) => {
     options.progress?.('building the guest image');
     const archive = new CpioArchive();
     for (const name of ['proc', 'sys', 'dev', 'tmp', 'run', 'mnt', 'etc/daxrig', 'var/lib', 'root']) archive.add({ kind: 'folder', name, mode: 0o755 });
     archive.add({ kind: 'file', name: 'init', mode: 0o755, content: Buffer.from(INIT) });
+    archive.add({ kind: 'file', name: 'etc/fstab', mode: 0o644, content: Buffer.from(FSTAB) });
     archive.add({ kind: 'file', name: 'usr/bin/daxrig', mode: 0o755, content: Buffer.from(WRAPPER) });
-    for (const { name, from } of base.files) archive.add({ kind: 'file', name, mode: fs.statSync(from).mode & 0o777, content: { file: from } });
+    for (const { name, from } of base.files) archive.add({ kind: 'file', name, mode: fs.statSync(from).mode & 0o777, content: { file: from, part: loadedPart } });
     for (const [name, target] of base.links) archive.add({ kind: 'link', name, target });
     if (setup !== undefined) archive.add({ kind: 'file', name: 'etc/daxrig/setup', mode: 0o755, content: Buffer.from(setup) });
     addModules(archive, kernel, plan.order);

@@ -1,6 +1,8 @@
 // Judges a kernel configuration: what of DAX it can do, what is missing by name, and why that matters. A table; the
 // names of options changed over the versions, so an option is a list of names of which one is enough.
 
+import { fnv1a } from '../hash.js';
+
 export type KconfigValue = string;
 
 /** Options that are set: `y`, `m`, a number or a string. What is "not set" is not in it. */
@@ -383,20 +385,6 @@ export function kconfigHash(config: Kconfig): string {
     .map(([name, value]) => `${name}=${value}`)
     .sort()
     .join('\n');
-  return fnv(text, 0xcbf29ce484222325n) + fnv(text, 0x9ae16a3b2f90404fn);
-}
-
-/** FNV-1a with a given offset, 64 bits; two of them are plenty to tell configurations apart. */
-function fnv(text: string, offset: bigint): string {
-  let low = Number(offset & 0xffffffffn);
-  let high = Number(offset >> 32n);
-  for (let at = 0; at < text.length; at++) {
-    low = (low ^ text.charCodeAt(at)) >>> 0;
-    // times 0x100000001b3, in halves that stay exact
-    const product = low * 0x1b3;
-    const carry = Math.floor(product / 2 ** 32);
-    high = (high * 0x1b3 + low * 0x100 + carry) % 2 ** 32;
-    low = product >>> 0;
-  }
-  return high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0');
+  // Two of them are plenty to tell configurations apart.
+  return fnv1a(text) + fnv1a(text, 0x9ae16a3b2f90404fn);
 }

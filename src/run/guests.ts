@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { UsageError, messageOf } from '../errors.js';
 import { chooseAccel, type AccelChoice } from '../guest/accel.js';
-import { buildImage, parseGuestFile, type GuestFile } from '../guest/image.js';
+import { buildImage, expectImages, parseGuestFile, type GuestFile } from '../guest/image.js';
 import { resolveKernels, type GuestKernel } from '../guest/kernel.js';
 import { layoutFrom, type Layout } from '../guest/layout.js';
 import { checkHostMemory, findQemu, type Accel, type Clock, type Qemu } from '../guest/qemu.js';
@@ -64,6 +64,7 @@ type Progress = (text: string) => void;
 /** Checks and resolves everything; starts nothing. Throws UsageError for wrong input, BrokenError for missing programs. */
 export async function resolveGuests(options: GuestOptions, progress: Progress): Promise<Guests> {
   const layouts = layoutsFrom(options);
+  expectImages();
   const qemu = findQemu(options.qemu);
   layouts.forEach(checkHostMemory);
   checkJobs(options.jobs);

@@ -102,6 +102,7 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
   };
   await inParallel(items, options.jobs, work, () => !signal.aborted);
   directory.save(document);
+  await Promise.all([...new Set(items.map(({ target }) => target))].map((target) => target.settled?.()));
 }
 
 /** A result for something that never came to run. */

@@ -11,6 +11,8 @@ export interface Target {
   label: string;
   /** `file` is where the instance's console may go, below the run directory. */
   run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult>;
+  /** Resolves when nothing of the instances so far is left running. */
+  settled?(): Promise<void>;
 }
 
 /** A --thorough run gives a workload so many times its limit. */

@@ -1,9 +1,11 @@
 // The pure parts of the guest side: layouts, arguments, versions, archives, module order.
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CpioArchive } from '../../src/guest/cpio.js';
+import { loadedPart } from '../../src/guest/elf.js';
 import { compareVersions, namesKernel, parseDeb822, parseOneLine } from '../../src/guest/debian.js';
 import { findLayout, layoutFrom, layouts, memmapParams, checkLayout } from '../../src/guest/layout.js';
 import { planModules, readModuleTree } from '../../src/guest/modules.js';
@@ -104,6 +106,25 @@ it('a cpio archive is equal for equal content, whatever the order, and holds its
     expect(one.equals(two)).toBe(true);
     expect(one.toString('latin1').match(/070701/g)).toHaveLength(4);
     expect(one.length % 4).toBe(0);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
+it('a program runs without what lies behind its segments; other files, and payloads, are left alone', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-test-elf-'));
+  try {
+    const node = fs.readFileSync(process.execPath);
+    const [size, sections] = [node.length, node.readBigUInt64LE(0x28)];
+    const payload = Buffer.concat([fs.readFileSync('/bin/sh'), Buffer.from('payload')]);
+    expect(loadedPart(payload)).toBe(payload);
+    const text = Buffer.from('#!/bin/sh\n'.padEnd(200));
+    expect(loadedPart(text)).toBe(text);
+    const part = loadedPart(node);
+    expect(part.length).toBeLessThanOrEqual(Number(sections));
+    expect(part.length).toBeLessThan(size);
+    fs.writeFileSync(path.join(folder, 'node'), part, { mode: 0o755 });
+    expect(execFileSync(path.join(folder, 'node'), ['-p', '6 * 7'], { encoding: 'utf8' })).toBe('42\n');
   } finally {
     fs.rmSync(folder, { recursive: true });
   }

@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import {
   ADVICE, FALLOCATE_MODES, INODE_FLAGS, MOUNT_FLAGS, Mapping, addEntropy, blockDevice, changeInodeFlags, clocks, copyFileRange,
   copyFileRangeAsync, copySparseAsync, deleteModule, drainSignals, errnoName, fallocate, fallocateAsync, fiemap, finitModule, getInodeFlags, memoryFile, mount,
-  mountAsync, nothing, prctlMceKill, reflink, statx, syncfs, syncfsAsync, umount, umountAsync,
+  mountAsync, nothing, prctlMceKill, reflink, runProgram, statx, syncfs, syncfsAsync, umount, umountAsync,
 } from '../../src/native.js';
 import type { UmountFlag } from '../../src/native.js';
 import { KiB } from '../../src/units.js';
@@ -248,4 +248,32 @@ describe('system', () => {
     const run = spawnSync(process.execPath, ['-e', `const code = ${JSON.stringify(code)}; ${script}`], { encoding: 'utf8' });
     expect({ status: run.status, signal: run.signal, err: run.stderr }).toEqual({ status: 0, signal: null, err: '' });
   }, 30_000);
+});
+
+describe('runProgram', () => {
+  it('gives status, signal and both outputs', async () => {
+    expect(await runProgram('/bin/sh', ['-c', 'echo one; echo two >&2; exit 3'])).toEqual({ status: 3, stdout: 'one\n', stderr: 'two\n' });
+    expect(await runProgram('/bin/sh', ['-c', 'kill -TERM $$'])).toEqual({ signal: 15, stdout: '', stderr: '' });
+    expect(await runProgram('/bin/cat', [])).toMatchObject({ status: 0, stdout: '' }); // no input
+  });
+  it('leaves the child no signal that Node ignores or blocks', async () => {
+    const { stdout } = await runProgram('/bin/grep', ['-E', '^Sig(Blk|Ign)', '/proc/self/status']);
+    const [blocked, ignored] = [...stdout.matchAll(/\t(\w+)/g)].map(([, mask]) => BigInt(`0x${mask}`));
+    expect(blocked).toBe(0n);
+    expect(ignored! & 0x7fffffffn).toBe(0n); // those above are the C library's own
+  });
+  it('takes outputs larger than a pipe on both sides, up to the limit', async () => {
+    const both = await runProgram('/bin/sh', ['-c', 'head -c 3000000 /dev/zero | tr "\\0" a; head -c 3000000 /dev/zero | tr "\\0" b >&2']);
+    expect([both.status, both.stdout.length, both.stderr.length]).toEqual([0, 3e6, 3e6]);
+    expect(await runProgram('/usr/bin/yes', [], { maxBytes: 100_000 })).toMatchObject({ signal: 9, killed: 'output' });
+  });
+  it('kills what takes too long, and says so', async () => {
+    const began = performance.now();
+    expect(await runProgram('/bin/sleep', ['60'], { timeoutMs: 100 })).toMatchObject({ signal: 9, killed: 'timeout' });
+    expect(performance.now() - began).toBeLessThan(30_000);
+  });
+  it('cannot start what is not there, and refuses what is no text', async () => {
+    expect(await codeRejected(runProgram('/nonexistent/program', []))).toBe('ENOENT');
+    await expect(runProgram('/bin/true', ['a\0b'])).rejects.toThrow(RangeError);
+  });
 });

@@ -1,7 +1,5 @@
 // A second process with mappings of its own, for what happens between processes: it obeys one JSON line at a time and
 // answers with one. The workload's own process is never forked: Node's threads do not survive that.
-import { spawn } from 'node:child_process';
-import readline from 'node:readline';
 import { BrokenError } from '../../errors.js';
 import type { FaultSignal, MapOptions, MceKillPolicy, OptionalSignal, Pattern, TouchOptions } from '../../native.js';
 import { programFile } from '../../paths.js';
@@ -34,6 +32,8 @@ export interface Peer {
 
 /** Starts a peer, which ends with the workload at the latest. */
 export async function startPeer(ctx: Context): Promise<Peer> {
+  // Only here, since loading them is a good part of a guest's start.
+  const [{ spawn }, { default: readline }] = await Promise.all([import('node:child_process'), import('node:readline')]);
   const child = spawn(process.execPath, ['--no-warnings', programFile('peer.cjs')], { stdio: ['pipe', 'pipe', 'pipe'] });
   let said = '';
   child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-2000)));

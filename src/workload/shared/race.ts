@@ -1,7 +1,7 @@
 // What the race workloads share: how a race is scheduled on this machine, how far it goes, and what is kept of it.
-import crypto from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
+import { fnv1a } from '../../hash.js';
 import { race, raceAsync, type RaceActor, type RaceResult } from '../../native.js';
 import type { Context, Workload } from '../types.js';
 
@@ -127,7 +127,6 @@ const scheduleOf = (ctx: Context): 'steered' | 'parallel' => (ctx.clock === 'ico
 export function addRaces(a: RaceResult, b: RaceResult): RaceResult {
   const counts = (one: Record<string, number>, other: Record<string, number>): Record<string, number> =>
     Object.fromEntries([...new Set([...Object.keys(one), ...Object.keys(other)])].map((key) => [key, (one[key] ?? 0) + (other[key] ?? 0)]));
-  const digest = (one: string, other: string): string => crypto.createHash('sha256').update(one).update(other).digest('hex').slice(0, 16);
   const pairs = new Map(a.pairs.map((pair) => [`${pair.began} ${pair.during}`, pair]));
   for (const pair of b.pairs) {
     const key = `${pair.began} ${pair.during}`;
@@ -135,13 +134,13 @@ export function addRaces(a: RaceResult, b: RaceResult): RaceResult {
   }
   const { schedulerError = b.schedulerError } = a;
   return {
-    digest: digest(a.digest, b.digest),
+    digest: fnv1a(a.digest + b.digest),
     actors: a.actors.map((actor, i) => {
       const other = b.actors[i]!;
       return {
         name: actor.name,
         rounds: actor.rounds + other.rounds,
-        digest: digest(actor.digest, other.digest),
+        digest: fnv1a(actor.digest + other.digest),
         steps: actor.steps.map((step, at) => {
           const more = other.steps[at]!;
           const first = step.first ?? more.first;

@@ -1,0 +1,128 @@
+#include "program.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+
+#include "errors.h"
+
+namespace daxrig {
+namespace {
+
+/** A descriptor that is closed with its owner. */
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { reset(); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  void reset() {
+    if (fd_ >= 0) close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_;
+};
+
+struct Pipe {
+  std::array<int, 2> ends = open();
+  Descriptor read{ends[0]};
+  Descriptor write{ends[1]};
+
+  static std::array<int, 2> open() {
+    std::array<int, 2> ends{};
+    check(pipe2(ends.data(), O_CLOEXEC), "pipe2");
+    return ends;
+  }
+};
+
+struct Attributes {
+  posix_spawnattr_t value;
+  Attributes() {
+    posix_spawnattr_init(&value);
+    // Node ignores SIGPIPE, and a child would inherit that; its threads block signals.
+    sigset_t set;
+    sigfillset(&set);
+    posix_spawnattr_setsigdefault(&value, &set);
+    sigemptyset(&set);
+    posix_spawnattr_setsigmask(&value, &set);
+    posix_spawnattr_setflags(&value, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+  }
+  ~Attributes() { posix_spawnattr_destroy(&value); }
+};
+
+struct Actions {
+  posix_spawn_file_actions_t value;
+  Actions(int out, int err) {
+    posix_spawn_file_actions_init(&value);
+    posix_spawn_file_actions_addopen(&value, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&value, out, 1);
+    posix_spawn_file_actions_adddup2(&value, err, 2);
+  }
+  ~Actions() { posix_spawn_file_actions_destroy(&value); }
+};
+
+pid_t start(const std::string& path, const std::vector<std::string>& args, int out, int err) {
+  std::vector<char*> words{const_cast<char*>(path.c_str())};
+  for (const std::string& arg : args) words.push_back(const_cast<char*>(arg.c_str()));
+  words.push_back(nullptr);
+  const Attributes attributes;
+  const Actions actions(out, err);
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, path.c_str(), &actions.value, &attributes.value, words.data(), environ);
+  if (error != 0) throw SystemFailure{error, "posix_spawn"};
+  return pid;
+}
+
+/** Appends what there is; false at the end. */
+bool take(Descriptor& from, std::string& to) {
+  std::array<char, 64 * 1024> chunk;
+  const ssize_t count = retryInterrupted([&] { return read(from.get(), chunk.data(), chunk.size()); });
+  if (count <= 0) return false;
+  to.append(chunk.data(), static_cast<std::size_t>(count));
+  return true;
+}
+
+}  // namespace
+
+ProgramEnd runProgram(const std::string& path, const std::vector<std::string>& args, const ProgramLimits& limits) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + std::chrono::milliseconds(limits.timeoutMs);
+  ProgramEnd end{-1, 0, ProgramEnd::Killed::No, {}, {}};
+  Pipe out, err;
+  const pid_t pid = start(path, args, out.write.get(), err.write.get());
+  out.write.reset();
+  err.write.reset();
+  const auto kill = [&](ProgramEnd::Killed why) {
+    end.killed = why;
+    ::kill(pid, SIGKILL);
+  };
+  while (end.killed == ProgramEnd::Killed::No && (out.read.get() >= 0 || err.read.get() >= 0)) {
+    // poll() passes over negative descriptors.
+    std::array<pollfd, 2> ready{{{out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}}};
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const int count = left <= 0 ? 0 : retryInterrupted([&] { return poll(ready.data(), ready.size(), static_cast<int>(left)); });
+    if (count <= 0) {
+      kill(ProgramEnd::Killed::Timeout);
+      break;
+    }
+    if (ready[0].revents != 0 && !take(out.read, end.out)) out.read.reset();
+    if (ready[1].revents != 0 && !take(err.read, end.err)) err.read.reset();
+    if (end.out.size() > limits.maxBytes || end.err.size() > limits.maxBytes) kill(ProgramEnd::Killed::Output);
+  }
+  int status = 0;
+  check(retryInterrupted([&] { return waitpid(pid, &status, 0); }), "waitpid");
+  if (WIFEXITED(status)) end.status = WEXITSTATUS(status);
+  if (WIFSIGNALED(status)) end.signal = WTERMSIG(status);
+  return end;
+}
+
+}  // namespace daxrig
