@@ -119,6 +119,12 @@ Job copyFileRangeCall(Args& args) {
              [](Napi::Env env, std::uint64_t copied) { return numberValue(env, copied); });
 }
 
+// seekToEnd(fd)
+Job seekToEndCall(Args& args) {
+  const int fd = args.fd(0);
+  return job([=] { seekToEnd(fd); });
+}
+
 // syncfs(fd)
 Job syncfsCall(Args& args) {
   const int fd = args.fd(0);
@@ -152,6 +158,7 @@ void exportFiles(const Exports& exports) {
   both<blockDeviceCall>(exports, "blockDevice");
   both<reflinkCall>(exports, "reflink");
   both<copyFileRangeCall>(exports, "copyFileRange");
+  onlyNow<seekToEndCall>(exports, "seekToEnd");
   both<syncfsCall>(exports, "syncfs");
   both<memoryFileCall>(exports, "memoryFile");
   both<copySparseCall>(exports, "copySparse");

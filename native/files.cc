@@ -185,6 +185,8 @@ std::uint64_t copyFileRange(int from, std::uint64_t fromOffset, int to, std::uin
       check(retryInterrupted([&] { return copy_file_range(from, &readAt, to, &writeAt, length, 0); }), "copy_file_range"));
 }
 
+void seekToEnd(int fd) { check(lseek(fd, 0, SEEK_END), "lseek"); }
+
 void syncFileSystem(int fd) { check(syncfs(fd), "syncfs"); }
 
 int memoryFile(const std::string& name) { return check(memfd_create(name.c_str(), MFD_CLOEXEC), "memfd_create"); }

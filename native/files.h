@@ -49,6 +49,7 @@ BlockDevice blockDevice(int fd);
 
 void reflink(int to, int from);
 std::uint64_t copyFileRange(int from, std::uint64_t fromOffset, int to, std::uint64_t toOffset, std::uint64_t length);
+void seekToEnd(int fd);
 void syncFileSystem(int fd);
 
 /** An anonymous file in memory, memfd_create(2); the caller closes it. */

@@ -79,6 +79,7 @@ export interface NativeAddon extends NativeCalls {
   ): { handle: number; address: bigint };
   close(mapping: number): void;
   remapOnto(mapping: number, offset: number, length: number, target: number, targetOffset: number): void;
+  seekToEnd(fd: number): void;
   setRealtime(ns: bigint): void;
   addEntropy(bytes: Uint8Array): void;
   setMceKill(policy: MceKillPolicy): void;
@@ -1124,6 +1125,11 @@ export function copyFileRange(copy: CopyRange): number {
 }
 export async function copyFileRangeAsync(copy: CopyRange): Promise<number> {
   return later('copyFileRange', copyArgs(copy));
+}
+
+/** lseek(2) to the end: of /dev/kmsg, past every record that there is. */
+export function seekToEnd(fd: number): void {
+  attempt(() => addon().seekToEnd(descriptor('fd', fd)));
 }
 
 /** syncfs(2): the whole file system of an open file. */

@@ -36,13 +36,6 @@ const list = (text: string): unknown[] => {
 
 export const regions = async (): Promise<Region[]> => list(await tool('ndctl', ['list', '-R', '-i'])) as Region[];
 
-/** Each region with its namespaces, idle ones too: one call instead of two. */
-export const regionsWithNamespaces = async (): Promise<Region[]> => {
-  const found = list(await tool('ndctl', ['list', '-R', '-N', '-X', '-i']));
-  // With nothing but one kind to show ndctl gives a bare list, otherwise an object that names it.
-  return found.flatMap((entry) => (entry as { regions?: Region[] }).regions ?? [entry as Region]);
-};
-
 /** Namespaces, the idle ones with `all`. */
 export const namespaces = async (all = false): Promise<Namespace[]> => list(await tool('ndctl', ['list', '-N', '-X', ...(all ? ['-i'] : [])])) as Namespace[];
 

@@ -3,9 +3,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, SystemError } from '../errors.js';
-import { MiB, formatSize, hex, parseSize } from '../units.js';
+import { GiB, MiB, formatSize, hex, parseSize } from '../units.js';
 import * as native from '../native.js';
-import { chardevOf, createNamespace, regionsWithNamespaces, type Namespace, type Region } from './ndctl.js';
+import { ndRegions, ndUuid, type NdNamespace, type NdRegion } from './nd.js';
+import { chardevOf, createNamespace, type Namespace } from './ndctl.js';
 import type { DevdaxPlace, FsdaxPlace, Place } from './place.js';
 import { pmemRanges } from './iomem.js';
 import { tool } from './tool.js';
@@ -39,33 +40,38 @@ export async function provision(request: PlaceRequest, folder: string): Promise<
 }
 
 async function configure(request: PlaceRequest): Promise<Namespace> {
-  const known = await regionsWithNamespaces();
+  const known = ndRegions();
   const region = known[request.region ?? 0];
   if (!region) throw new UnmetNeed(known.length === 0 ? 'no pmem region on this machine; boot with memmap=nn!ss, or use a guest layout with pmem' : `no pmem region ${request.region}: this machine has ${known.length}`);
-  const index = region.dev.replace('region', '');
   checkRoom(region, request.align ?? '2M');
-  const existing = (region.namespaces ?? []).filter(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
-  if (existing[0] && isAsAsked(existing[0], request)) return existing[0];
-  const target = existing[0] ? { namespace: existing[0].dev } : { region: region.dev };
+  const existing = region.namespaces[0];
+  if (existing && isAsAsked(existing, request)) return { dev: existing.dev, mode: 'fsdax', map: 'mem', size: existing.size, blockdev: existing.blockdev! };
+  const target = existing ? { namespace: existing.dev } : { region: region.dev };
   return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
 }
 
 /** A legacy region's namespace comes up with DAX, its page map in memory, and no info block: remaking it would make the same again. */
-const isAsAsked = (found: Namespace, { mode, map, align }: PlaceRequest): boolean =>
-  mode === 'fsdax' && found.mode === 'fsdax' && map === 'mem' && found.map === 'mem' && align === undefined && found.align === undefined && found.uuid === undefined && found.blockdev !== undefined;
+const isAsAsked = (found: NdNamespace, { mode, map, align }: PlaceRequest): boolean =>
+  mode === 'fsdax' && map === 'mem' && align === undefined && found.mode === 'memory' && found.holder === '' && found.blockdev !== undefined;
 
 /** A namespace begins with an info block, and its data at the next multiple of the alignment (drivers/nvdimm/pfn_devs.c). */
-function checkRoom(region: Region, align: string): void {
+function checkRoom(region: NdRegion, align: string): void {
   const step = parseSize(align);
-  const file = `/sys/bus/nd/devices/${region.dev}/resource`;
-  const start = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
+  const start = region.resource ?? 0;
   const data = Math.ceil((start + 8192) / step) * step;
   if (data + step > start + region.size)
     throw new UnmetNeed(`an alignment of ${align} needs a region that holds ${align} at a multiple of ${align} behind its info block; ${region.dev} is ${formatSize(region.size)} at ${hex(start)} (try --layout huge)`);
 }
 
-/** Makes an ext4, ext2 or xfs file system; `huge` aligns extents to huge pages of 2 MiB. Destroys the device's content. */
-export async function makeFileSystem(kind: string, device: string, huge = false): Promise<void> {
+export interface FileSystemOptions {
+  /** Aligns extents to huge pages of 2 MiB. */
+  huge?: boolean;
+  /** xfs with shared extents, and the reverse map that memory failures in them need. */
+  reflink?: boolean;
+}
+
+/** Makes an ext4, ext2 or xfs file system. Destroys the device's content. Throws UnmetNeed where the device is too small. */
+export async function makeFileSystem(kind: string, device: string, { huge = false, reflink = false }: FileSystemOptions = {}): Promise<void> {
   switch (kind) {
     case 'ext4':
       // lazy_itable_init=0: no background writer that would go on during the workload.
@@ -74,10 +80,22 @@ export async function makeFileSystem(kind: string, device: string, huge = false)
       return void (await tool('mke2fs', ['-t', 'ext2', '-F', '-q', '-b', '4096', '-E', 'nodiscard', device]));
     case 'xfs':
       // Reflink with DAX is refused by kernels before 5.18.
-      return void (await tool('mkfs.xfs', ['-f', '-q', '-K', ...(huge ? ['-d', 'su=2m,sw=1'] : []), '-m', 'reflink=0', device]));
+      return void (await tool('mkfs.xfs', ['-f', '-q', '-K', ...xfsData(device, huge), '-m', reflink ? 'reflink=1,rmapbt=1' : 'reflink=0', device]));
     default:
       throw new BrokenError(`no way to make a ${kind} file system`);
   }
+}
+
+/** mkfs.xfs's own lower limit, xfsprogs 6.0 and later. */
+const SMALLEST_XFS = 300 * MiB;
+
+/** A log of 64 MiB, the least that mkfs.xfs makes, must fit into an allocation group: on less than 1 GiB there are fewer of them. */
+function xfsData(device: string, huge: boolean): string[] {
+  const file = `/sys/class/block/${path.basename(device)}/size`;
+  const size = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) * 512 : Infinity;
+  if (size < SMALLEST_XFS) throw new UnmetNeed(`xfs needs ${formatSize(SMALLEST_XFS)}; ${device} has ${formatSize(size)}`);
+  const words = [...(huge ? ['su=2m', 'sw=1'] : []), ...(size < GiB ? ['agcount=2'] : [])];
+  return words.length > 0 ? ['-d', words.join(',')] : [];
 }
 
 /** Mounts with DAX on for all files: dax=always, or plain dax on kernels before 5.8. */
@@ -95,7 +113,7 @@ async function mountFsdax(request: PlaceRequest, namespace: Namespace, folder: s
   if (!namespace.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);
   const device = `/dev/${namespace.blockdev}`;
   await waitForFile(device);
-  await makeFileSystem(kind, device, true);
+  await makeFileSystem(kind, device, { huge: true });
   const mountPoint = path.join(folder, 'dax');
   fs.mkdirSync(mountPoint);
   await mountDax(device, mountPoint, kind);
@@ -148,16 +166,18 @@ const characterFolder = (device: string): string => {
  */
 async function lendAsBlockDevice(namespace: Namespace, device: string, asked: string | undefined, work: (blockDevice: string, offset: number) => Promise<void> | void): Promise<void> {
   const start = resourceOf(characterFolder(device), device);
-  const identity = { ...(namespace.uuid ? { uuid: namespace.uuid } : {}), ...(namespace.name ? { name: namespace.name } : {}) };
+  // With labels ndctl gives the namespace a uuid each time, a new one or the one that it is told, which must not be the one that
+  // it has (drivers/nvdimm: nd_is_uuid_unique). What ndctl lists is the uuid of the info block, which is always new.
+  const uuid = ndUuid(namespace.dev);
   const map = namespace.map ?? asked;
-  const shape = { ...(map ? { map } : {}), align: namespace.align ?? devdaxGeometry(device).align, ...identity };
+  const shape = { ...(map ? { map } : {}), align: namespace.align ?? devdaxGeometry(device).align, ...(namespace.name ? { name: namespace.name } : {}) };
   const block = await createNamespace({ namespace: namespace.dev }, { mode: 'fsdax', ...shape });
   try {
     if (!block.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);
     await waitForFile(`/dev/${block.blockdev}`);
     await work(`/dev/${block.blockdev}`, start - resourceOf(`/sys/block/${block.blockdev}/device`, block.blockdev));
   } finally {
-    const back = await createNamespace({ namespace: namespace.dev }, { mode: 'devdax', ...shape });
+    const back = await createNamespace({ namespace: namespace.dev }, { mode: 'devdax', ...shape, ...(uuid ? { uuid } : {}) });
     await waitForFile(`/dev/${chardevOf(back)}`);
   }
 }

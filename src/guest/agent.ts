@@ -78,9 +78,9 @@ function loadModules(): void {
 }
 
 /** Runs the user's script, before the state is saved; false when it failed. */
-async function setUp(): Promise<boolean> {
+function setUp(): boolean {
   if (!fs.existsSync('/etc/daxrig/setup')) return true;
-  const { spawnSync } = await import('node:child_process');
+  const { spawnSync } = process.getBuiltinModule('node:child_process');
   const { status, signal } = spawnSync('sh', ['/etc/daxrig/setup'], { stdio: 'inherit' });
   if (status !== 0) say({ type: 'setup-failed', status: signal ?? status });
   return status === 0;
@@ -102,7 +102,7 @@ export async function rehearse(): Promise<void> {
 async function work(importUrl: ImportUrl): Promise<void> {
   // Everything that a workload may need is imported before the state is saved: a copy starts warm.
   loadModules();
-  if (!(await setUp())) return;
+  if (!setUp()) return;
   const warm = await loadAll();
   if (!fs.existsSync(JOB)) throw new Error('no fw_cfg in this kernel (CONFIG_FW_CFG_SYSFS): it cannot be given work');
   say({ type: 'ready', facts: facts() });

@@ -67,6 +67,6 @@ export default defineWorkload({
       }
     }
     // The devices are taken away before the mount is: a plain file system stands in its place by then.
-    await mount.remount(undefined, () => makeFileSystem('xfs', mount.device, true));
+    await mount.remount(undefined, () => makeFileSystem('xfs', mount.device, { huge: true }));
   },
 });

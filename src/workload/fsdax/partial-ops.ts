@@ -28,7 +28,7 @@ export default defineWorkload({
     dropMiddle(ctx, file);
     privateCopies(ctx, file);
     moveAcross(ctx, file);
-    await forks(ctx, file);
+    forks(ctx, file);
     await others(ctx, file);
   },
 });
@@ -125,7 +125,7 @@ function moveAcross(ctx: Context, file: HugeFile): void {
   target.fill(0, PAGE, words(0));
 }
 
-async function forks(ctx: Context, file: HugeFile): Promise<void> {
+function forks(ctx: Context, file: HugeFile): void {
   ctx.step('fork');
   using mapping = huge(ctx, file, 'fork');
   const child = mapping.forkVerify(0, LENGTH, words(0));
@@ -145,7 +145,7 @@ async function forks(ctx: Context, file: HugeFile): Promise<void> {
   }
   ctx.step('exec');
   // Node forks this process for it, mapping and all.
-  const { execFileSync } = await import('node:child_process');
+  const { execFileSync } = process.getBuiltinModule('node:child_process');
   execFileSync('/bin/true');
   holds(ctx, mapping, 0, LENGTH, 'after a child\'s exec');
   proveLevel(ctx, ctx.fsdax, mapping, 0, 'pmd', 'after fork and exec');

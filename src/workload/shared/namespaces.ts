@@ -1,7 +1,8 @@
 // A namespace that a workload may turn into anything, for what is about namespaces themselves. Guests only: on a machine
 // with data on it nobody would lend one.
 import fs from 'node:fs';
-import { chardevOf, createNamespace, disableNamespace, enableNamespace, namespaces, regions, type Namespace, type NamespaceRequest } from '../../device/ndctl.js';
+import { chardevOf, createNamespace, disableNamespace, enableNamespace, namespaces, type Namespace, type NamespaceRequest } from '../../device/ndctl.js';
+import { ndRegions } from '../../device/nd.js';
 import { waitForFile } from '../../device/provision.js';
 import type { Context } from '../types.js';
 
@@ -20,11 +21,9 @@ export interface Spare {
 
 /** The first namespace of the first region, made if there is none. Skips where there is no pmem. */
 export async function spareNamespace(ctx: Context): Promise<Spare> {
-  const [region] = await regions();
+  const [region] = ndRegions();
   if (!region) return ctx.skip('no pmem region on this machine; boot with memmap=nn!ss, or use a guest layout with pmem');
-  const index = region.dev.replace('region', '');
-  const existing = (await namespaces(true)).find(({ dev, size }) => dev.startsWith(`namespace${index}.`) && size > 0);
-  const { dev } = existing ?? (await createNamespace({ region: region.dev }, { mode: 'raw' }));
+  const { dev } = region.namespaces[0] ?? (await createNamespace({ region: region.dev }, { mode: 'raw' }));
   return {
     dev,
     region: region.dev,

@@ -33,7 +33,8 @@ export interface Peer {
 /** Starts a peer, which ends with the workload at the latest. */
 export async function startPeer(ctx: Context): Promise<Peer> {
   // Only here, since loading them is a good part of a guest's start.
-  const [{ spawn }, { default: readline }] = await Promise.all([import('node:child_process'), import('node:readline')]);
+  const { spawn } = process.getBuiltinModule('node:child_process');
+  const readline = process.getBuiltinModule('node:readline');
   const child = spawn(process.execPath, ['--no-warnings', programFile('peer.cjs')], { stdio: ['pipe', 'pipe', 'pipe'] });
   let said = '';
   child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-2000)));

@@ -1,7 +1,6 @@
 // xfs with shared blocks under DAX, which kernels allow from 6.0 on: file systems made anew for one workload.
 import fs from 'node:fs';
 import { makeFileSystem, mountDax } from '../../device/provision.js';
-import { tool } from '../../device/tool.js';
 import { SystemError } from '../../errors.js';
 import * as native from '../../native.js';
 import { ownMount } from './own-mount.js';
@@ -14,10 +13,10 @@ export async function reflinkFileSystem(ctx: Context): Promise<void> {
   let made = false;
   ctx.cleanup(async () => {
     if (made) await native.umountAsync(mountPoint);
-    await makeFileSystem('xfs', device, true);
+    await makeFileSystem('xfs', device, { huge: true });
     await mountDax(device, mountPoint, 'xfs');
   });
-  await tool('mkfs.xfs', ['-f', '-q', '-K', '-d', 'su=2m,sw=1', '-m', 'reflink=1,rmapbt=1', device]);
+  await makeFileSystem('xfs', device, { huge: true, reflink: true });
   try {
     await mountDax(device, mountPoint, 'xfs');
   } catch (error) {

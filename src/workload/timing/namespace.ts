@@ -47,7 +47,7 @@ export default defineWorkload({
     for (const kind of SYSTEMS)
       for (let round = 0; round < ROUNDS; round++) {
         ctx.step(`${kind}, round ${round + 1}`);
-        await time(`mkfs ${kind}`, () => makeFileSystem(kind, device, true));
+        await time(`mkfs ${kind}`, () => makeFileSystem(kind, device, { huge: true }));
         await time(`mount ${kind}`, () => mountDax(device, folder, kind));
         await time(`umount ${kind}`, () => umount(folder));
       }

@@ -1,0 +1,65 @@
+// Regions and namespaces as sysfs shows them, for what is decided before a workload begins: ndctl tells more, but takes a
+// tenth of a second in an emulated guest. Source: Documentation/ABI/testing/sysfs-bus-nvdimm, drivers/nvdimm/region_devs.c,
+// namespace_devs.c.
+import fs from 'node:fs';
+import path from 'node:path';
+
+const DEVICES = '/sys/bus/nd/devices';
+
+export interface NdRegion {
+  /** For example region0. */
+  dev: string;
+  /** Bytes. */
+  size: number;
+  /** First physical byte; undefined where the kernel does not tell. */
+  resource: number | undefined;
+  /** Those of some size; a labelled region has an empty one more, the seed of the next. */
+  namespaces: NdNamespace[];
+}
+
+export interface NdNamespace {
+  /** For example namespace0.0. */
+  dev: string;
+  /** Bytes. */
+  size: number;
+  /** The kernel's word, under which `memory` is a block device with DAX; raw, dax, sector (safe) are the others. */
+  mode: string;
+  /** The pfn, dax or btt device that claims it; empty without one. */
+  holder: string;
+  /** Its own block device, while it is enabled and nothing claims it. */
+  blockdev: string | undefined;
+}
+
+/** All regions of persistent memory, by number. Empty where the kernel has no libnvdimm, or no pmem. */
+export function ndRegions(root = DEVICES): NdRegion[] {
+  const names = fs.existsSync(root) ? fs.readdirSync(root) : [];
+  const read = (dev: string, name: string): string => readAttribute(path.join(root, dev, name));
+  const byNumber = (pattern: RegExp): string[] => names.filter((name) => pattern.test(name)).sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+  return byNumber(/^region\d+$/).map((dev) => {
+    const namespaces = byNumber(new RegExp(`^namespace${dev.slice('region'.length)}\\.\\d+$`)).map((name) => ({
+      dev: name,
+      size: Number(read(name, 'size')) || 0,
+      mode: read(name, 'mode'),
+      holder: read(name, 'holder'),
+      blockdev: blockDeviceOf(path.join(root, name)),
+    }));
+    return { dev, size: Number(read(dev, 'size')) || 0, resource: Number(read(dev, 'resource')) || undefined, namespaces: namespaces.filter(({ size }) => size > 0) };
+  });
+}
+
+/** The uuid in a namespace's label; empty without labels. */
+export const ndUuid = (dev: string, root = DEVICES): string => readAttribute(path.join(root, dev, 'uuid'));
+
+/** Empty for an attribute that is not there, or has no value now (ENXIO). */
+function readAttribute(file: string): string {
+  try {
+    return fs.readFileSync(file, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+function blockDeviceOf(folder: string): string | undefined {
+  const block = path.join(folder, 'block');
+  return fs.existsSync(block) ? fs.readdirSync(block)[0] : undefined;
+}
