@@ -26,7 +26,7 @@ export interface NdNamespace {
   mode: string;
   /** The pfn, dax or btt device that claims it; empty without one. */
   holder: string;
-  /** Its own block device, while it is enabled and nothing claims it. */
+  /** Its block device, or that of its holder. */
   blockdev: string | undefined;
 }
 
@@ -36,19 +36,22 @@ export function ndRegions(root = DEVICES): NdRegion[] {
   const read = (dev: string, name: string): string => readAttribute(path.join(root, dev, name));
   const byNumber = (pattern: RegExp): string[] => names.filter((name) => pattern.test(name)).sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
   return byNumber(/^region\d+$/).map((dev) => {
-    const namespaces = byNumber(new RegExp(`^namespace${dev.slice('region'.length)}\\.\\d+$`)).map((name) => ({
-      dev: name,
-      size: Number(read(name, 'size')) || 0,
-      mode: read(name, 'mode'),
-      holder: read(name, 'holder'),
-      blockdev: blockDeviceOf(path.join(root, name)),
-    }));
+    const namespaces = byNumber(new RegExp(`^namespace${dev.slice('region'.length)}\\.\\d+$`)).map((name) => {
+      const holder = read(name, 'holder');
+      return { dev: name, size: Number(read(name, 'size')) || 0, mode: read(name, 'mode'), holder, blockdev: blockDeviceOf(path.join(root, holder || name)) };
+    });
     return { dev, size: Number(read(dev, 'size')) || 0, resource: Number(read(dev, 'resource')) || undefined, namespaces: namespaces.filter(({ size }) => size > 0) };
   });
 }
 
 /** The uuid in a namespace's label; empty without labels. */
 export const ndUuid = (dev: string, root = DEVICES): string => readAttribute(path.join(root, dev, 'uuid'));
+
+/** Binds a namespace that nothing claims to the driver of block devices. Throws what the driver's probe says. */
+export const bindNamespace = (dev: string): void => fs.writeFileSync('/sys/bus/nd/drivers/nd_pmem/bind', dev);
+
+/** Takes the driver away from it. */
+export const unbindNamespace = (dev: string): void => fs.writeFileSync('/sys/bus/nd/drivers/nd_pmem/unbind', dev);
 
 /** Empty for an attribute that is not there, or has no value now (ENXIO). */
 function readAttribute(file: string): string {

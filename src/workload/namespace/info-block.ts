@@ -3,7 +3,8 @@
 // with impossible contents is the harder half. Put right again, the namespace must come back with its data.
 import fs from 'node:fs';
 import path from 'node:path';
-import { namespaces, type Namespace } from '../../device/ndctl.js';
+import { bindNamespace, ndRegions, unbindNamespace, type NdNamespace } from '../../device/nd.js';
+import { waitForFile } from '../../device/provision.js';
 import { BrokenError } from '../../errors.js';
 import { patternBytes } from '../../native.js';
 import { Mapping } from '../../native.js';
@@ -35,7 +36,7 @@ export default defineWorkload({
     const pattern = { kind: 'words', seed: 95 } as const;
     const offsets = withBlockDevice(made.path, (_, size) => spots(size, PIECE));
     writeBlocks(ctx, made.path, offsets, PIECE, pattern);
-    const others = await look(made.dev);
+    const others = look(made.dev);
 
     const good = await raw(spare, (device) => withBlockDevice(device, (fd) => readBlock(fd)));
     const info = parseInfoBlock(good);
@@ -50,7 +51,7 @@ export default defineWorkload({
       const became = await afterEnabling(spare);
       ctx.prove(name, became);
       ctx.expect(became !== 'pfn', `${name}: the info block should be refused, and the namespace not come up by it`, { became });
-      const now = await look(made.dev);
+      const now = look(made.dev);
       ctx.expect(JSON.stringify(now) === JSON.stringify(others), `${name}: other namespaces should be as before`, { before: others, now });
     }
 
@@ -64,20 +65,25 @@ export default defineWorkload({
 });
 
 /** All other namespaces, by what they are. */
-const look = async (but: string): Promise<Pick<Namespace, 'dev' | 'mode' | 'size' | 'blockdev'>[]> =>
-  (await namespaces(true)).filter(({ dev }) => dev !== but).map(({ dev, mode, size, blockdev }) => ({ dev, mode, size, ...(blockdev === undefined ? {} : { blockdev }) }));
+const look = (but: string): NdNamespace[] => allNamespaces().filter(({ dev }) => dev !== but);
+
+const allNamespaces = (): NdNamespace[] => ndRegions().flatMap(({ namespaces }) => namespaces);
+
+const blockDeviceOf = (dev: string): string | undefined => allNamespaces().find((one) => one.dev === dev)?.blockdev;
 
 /** Brings the namespace up as its raw bytes for `work`, and takes it down again. */
 async function raw<Result>(spare: Spare, work: (device: string) => Result): Promise<Result> {
   await spare.disable();
   forceRaw(spare.dev, true);
   try {
-    await spare.enable();
-    const device = (await spare.look())?.blockdev;
+    bindNamespace(spare.dev);
+    using _ = { [Symbol.dispose]: () => unbindNamespace(spare.dev) };
+    const device = blockDeviceOf(spare.dev);
     if (device === undefined) throw new BrokenError(`${spare.dev}: forced raw, but no block device`);
-    return work(`/dev/${device}`);
+    const node = `/dev/${device}`;
+    await waitForFile(node);
+    return work(node);
   } finally {
-    await spare.disable();
     forceRaw(spare.dev, false);
   }
 }
@@ -93,7 +99,7 @@ async function afterEnabling(spare: Spare): Promise<'pfn' | 'raw' | 'refused'> {
     if (!(error instanceof BrokenError)) throw error;
     return 'refused';
   }
-  const device = (await spare.look())?.blockdev;
+  const device = blockDeviceOf(spare.dev);
   if (device === undefined) return 'refused';
   return path.basename(fs.realpathSync(`/sys/block/${device}/device`)).startsWith('pfn') ? 'pfn' : 'raw';
 }
