@@ -20,7 +20,7 @@ const WANTED_MODULES = [
   'crc32c_generic', 'ext4', 'xfs', 'loop', 'hwpoison_inject',
 ];
 /** In the image, loaded only by what asks for them. */
-const OFFERED_MODULES = ['kmem', 'brd', 'ext2', 'null_blk', 'dm_mod', 'lkdtm'];
+const OFFERED_MODULES = ['kmem', 'dax_hmem', 'mce_inject', 'brd', 'ext2', 'null_blk', 'dm_mod', 'lkdtm'];
 
 /** Bytes that images may take: each build of the program makes one for each kernel. */
 const IMAGE_LIMIT = 2 * GiB;

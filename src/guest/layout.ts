@@ -22,6 +22,8 @@ export interface Layout {
   memory: number;
   /** Ranges given to pmem by memmap=nn!ss. */
   pmem: PhysicalRange[];
+  /** Ranges set aside for devdax by memmap=nn%ss-1+0xefffffff, as firmware marks special-purpose memory. */
+  softReserved: PhysicalRange[];
   numaNodes: number;
   nvdimms: NvdimmDevice[];
 }
@@ -41,45 +43,50 @@ const LAYOUTS: Layout[] = [
   {
     name: 'default',
     about: 'one pmem region of 1 GiB on 6 GiB',
-    memory: 6 * GiB, pmem: [carve(1 * GiB, 4 * GiB)], numaNodes: 1, nvdimms: [],
+    memory: 6 * GiB, pmem: [carve(1 * GiB, 4 * GiB)], softReserved: [], numaNodes: 1, nvdimms: [],
   },
   {
     name: 'numa-hole',
     about: 'pmem takes exactly the end of node 0 of two (kpageflags panic report)',
-    memory: 8 * GiB, pmem: [carve(1 * GiB, 4 * GiB)], numaNodes: 2, nvdimms: [],
+    memory: 8 * GiB, pmem: [carve(1 * GiB, 4 * GiB)], softReserved: [], numaNodes: 2, nvdimms: [],
   },
   {
     name: 'numa-safe',
     about: 'the same two nodes, pmem in the middle of node 1',
-    memory: 8 * GiB, pmem: [carve(1 * GiB, 7 * GiB)], numaNodes: 2, nvdimms: [],
+    memory: 8 * GiB, pmem: [carve(1 * GiB, 7 * GiB)], softReserved: [], numaNodes: 2, nvdimms: [],
   },
   {
     name: 'two-regions',
     about: 'two aligned pmem regions of 512 MiB, apart',
-    memory: 8 * GiB, pmem: [carve(512 * MiB, 4 * GiB), carve(512 * MiB, 5 * GiB)], numaNodes: 1, nvdimms: [],
+    memory: 8 * GiB, pmem: [carve(512 * MiB, 4 * GiB), carve(512 * MiB, 5 * GiB)], softReserved: [], numaNodes: 1, nvdimms: [],
   },
   {
     name: 'colliding',
     about: 'three pmem regions in shared 128 MiB sections, misaligned by 64 MiB and by 16 MiB (start_pad report)',
     memory: 8 * GiB,
     pmem: [carve(448 * MiB, 0x1_4000_0000), carve(512 * MiB, 0x1_5C00_0000), carve(256 * MiB, 0x1_8100_0000)],
-    numaNodes: 1, nvdimms: [],
+    softReserved: [], numaNodes: 1, nvdimms: [],
   },
   {
     name: 'huge',
     about: 'one pmem region of 3 GiB, aligned for 1 GiB pages',
-    memory: 8 * GiB, pmem: [carve(3 * GiB, 5 * GiB)], numaNodes: 1, nvdimms: [],
+    memory: 8 * GiB, pmem: [carve(3 * GiB, 5 * GiB)], softReserved: [], numaNodes: 1, nvdimms: [],
   },
   {
     name: 'nfit',
     about: 'two NVDIMM devices with label areas on an ACPI NFIT bus',
-    memory: 4 * GiB, pmem: [], numaNodes: 1,
+    memory: 4 * GiB, pmem: [], softReserved: [], numaNodes: 1,
     nvdimms: [{ size: 512 * MiB + 128 * KiB, labelSize: 128 * KiB }, { size: 512 * MiB + 128 * KiB, labelSize: 128 * KiB }],
+  },
+  {
+    name: 'hmem',
+    about: '1 GiB of soft-reserved memory, which dax_hmem makes a devdax region that daxctl can subdivide; no pmem',
+    memory: 6 * GiB, pmem: [], softReserved: [carve(1 * GiB, 4 * GiB)], numaNodes: 1, nvdimms: [],
   },
   {
     name: 'none',
     about: 'no pmem at all: every workload that needs some is skipped and says so',
-    memory: 2 * GiB, pmem: [], numaNodes: 1, nvdimms: [],
+    memory: 2 * GiB, pmem: [], softReserved: [], numaNodes: 1, nvdimms: [],
   },
 ];
 
@@ -108,7 +115,8 @@ export function parseMemmapRanges(text: string): PhysicalRange[] {
 export function checkLayout(layout: Layout): void {
   const ram = ramRanges(layout.memory);
   const show = (range: PhysicalRange): string => `${formatSize(range.end - range.start)}!${formatSize(range.start)}`;
-  for (const range of layout.pmem) {
+  const carved = [...layout.pmem, ...layout.softReserved];
+  for (const range of carved) {
     if (range.start % (2 * MiB) !== 0 || range.end % (2 * MiB) !== 0)
       throw new UsageError(`--memmap ${show(range)}: start and size must be multiples of 2M`);
     if (!ram.some((part) => range.start >= part.start && range.end <= part.end))
@@ -121,13 +129,13 @@ export function checkLayout(layout: Layout): void {
       throw new UsageError(`--memmap ${show(range)}: the last ${formatSize(INITRAMFS_ROOM)} of RAM below 4G (${hex(initramfs.start)}-${hex(initramfs.end - 1)}) hold the guest's initramfs; move it`);
     if (range.start < GiB) throw new UsageError(`--memmap ${show(range)}: the first gibibyte holds the kernel itself; start at 1G or above`);
   }
-  const sorted = [...layout.pmem].sort((a, b) => a.start - b.start);
+  const sorted = [...carved].sort((a, b) => a.start - b.start);
   sorted.forEach((range, i) => {
     const next = sorted[i + 1];
     if (next && next.start < range.end) throw new UsageError(`--memmap ${show(range)} and ${show(next)} overlap`);
   });
-  const left = layout.memory - layout.pmem.reduce((sum, range) => sum + range.end - range.start, 0);
-  if (left < GiB) throw new UsageError(`--guest-mem ${formatSize(layout.memory)}: only ${formatSize(left)} would be left beside pmem; the guest needs 1G`);
+  const left = layout.memory - carved.reduce((sum, range) => sum + range.end - range.start, 0);
+  if (left < GiB) throw new UsageError(`--guest-mem ${formatSize(layout.memory)}: only ${formatSize(left)} would be left beside what is carved; the guest needs 1G`);
 }
 
 /** The layout that the options describe: a named one, or a free one from --memmap, --guest-mem and --numa. */
@@ -149,9 +157,14 @@ export function layoutFrom(options: { layout?: string; memmap?: string[]; guestM
 const freeName = (pmem: PhysicalRange[], memory: number, nodes: number): string =>
   [...pmem.map((range) => `${formatSize(range.end - range.start)}!${formatSize(range.start)}`), formatSize(memory), ...(nodes > 1 ? [`${nodes}nodes`] : [])].join(',');
 
-/** The kernel parameters that carve the layout's pmem out of RAM (Documentation/admin-guide/kernel-parameters.txt). */
+/** Types of e820 entries (arch/x86/include/asm/e820/types.h). */
+const E820_RAM = '1';
+const E820_SOFT_RESERVED = '0xefffffff';
+
+/** The kernel parameters that carve the layout's pmem and soft-reserved memory out of RAM (Documentation/admin-guide/kernel-parameters.txt). */
 export function memmapParams(layout: Layout): string[] {
-  return layout.pmem.map((range) => `memmap=${formatSize(range.end - range.start)}!${range.start % MiB === 0 ? formatSize(range.start) : hex(range.start)}`);
+  const word = (range: PhysicalRange, sign: string): string => `memmap=${formatSize(range.end - range.start)}${sign}${range.start % MiB === 0 ? formatSize(range.start) : hex(range.start)}`;
+  return [...layout.pmem.map((range) => word(range, '!')), ...layout.softReserved.map((range) => `${word(range, '%')}-${E820_RAM}+${E820_SOFT_RESERVED}`)];
 }
 
 /** Physical pmem ranges that the booted guest must show in /proc/iomem; undefined where firmware places them. */

@@ -3,6 +3,7 @@
 // only what it changes; QEMU's stream holds the devices alone (capability x-ignore-shared).
 import fs from 'node:fs';
 import path from 'node:path';
+import { legacyPmem, parseIomem, softReserved, systemRam, type Resource } from '../kernel/iomem.js';
 import { parseKernelLog } from '../kernel/klog.js';
 import { BrokenError, DaxrigError, messageOf } from '../errors.js';
 import * as native from '../native.js';
@@ -10,7 +11,7 @@ import { GiB, hex, parseSize, roundDown, roundUp } from '../units.js';
 import { cacheRoot, cached, digestOf, evict } from './cache.js';
 import type { FunctionsByModule } from '../measure/coverage.js';
 import type { GuestImage } from './image.js';
-import { expectedPmem, ramRanges } from './layout.js';
+import { expectedPmem, ramRanges, type PhysicalRange } from './layout.js';
 import { checkHostMemory, machineKey, ramFiles, type GuestConfig, type GuestFiles } from './qemu.js';
 import { Session } from './session.js';
 
@@ -108,18 +109,23 @@ export async function waitReady(session: Session, config: GuestConfig): Promise<
   return fail('the agent never said that it is ready');
 }
 
-/** A booted guest must have the pmem that its layout promises; a disagreement says what differs. */
+/** A booted guest must have the pmem and the soft-reserved memory that its layout promises; a disagreement says what differs. */
 function checkFacts(facts: GuestFacts, config: GuestConfig): void {
-  const expected = expectedPmem(config.layout);
-  if (!expected) return;
-  const found = [...facts.iomem.matchAll(/^ *([0-9a-f]+)-([0-9a-f]+) : Persistent Memory \(legacy\)/gm)].map((match) => `${hex(parseInt(match[1]!, 16))}-${hex(parseInt(match[2]!, 16))}`);
-  const wanted = expected.map((range) => `${hex(range.start)}-${hex(range.end - 1)}`);
-  const missing = wanted.filter((range) => !found.includes(range));
-  const extra = found.filter((range) => !wanted.includes(range));
-  if (missing.length + extra.length > 0)
-    throw new BrokenError(
-      `guest ${config.kernel.release}: layout ${config.layout.name} should give pmem at ${wanted.join(', ') || '(none)'}, /proc/iomem has ${found.join(', ') || '(none)'}`,
-    );
+  const disagree = (what: string, wanted: readonly string[], found: readonly string[]): never => {
+    throw new BrokenError(`guest ${config.kernel.release}: layout ${config.layout.name} should give ${what} at ${wanted.join(', ') || '(none)'}, /proc/iomem has ${found.join(', ') || '(none)'}`);
+  };
+  const show = ({ start, end }: PhysicalRange): string => `${hex(start)}-${hex(end - 1)}`;
+  const tree = parseIomem(facts.iomem);
+  const inTree = (resources: readonly Resource[]): string[] => resources.map(({ start, end }) => show({ start, end: end + 1 }));
+  const wanted = expectedPmem(config.layout)?.map(show);
+  const found = inTree(legacyPmem(tree));
+  if (wanted && (wanted.some((range) => !found.includes(range)) || found.some((range) => !wanted.includes(range)))) disagree('pmem', wanted, found);
+  // Kernels since 7.0 list soft-reserved memory only when dax_hmem takes it: until then it must be nobody's RAM.
+  const { softReserved: reserved } = config.layout;
+  const listed = inTree(softReserved(tree));
+  const ram = systemRam(tree).filter(({ start, end }) => reserved.some((range) => start < range.end && end >= range.start));
+  if (ram.length > 0) disagree('soft-reserved memory', reserved.map(show), inTree(ram));
+  if (listed.length > 0 && reserved.some((range) => !listed.includes(show(range)))) disagree('soft-reserved memory', reserved.map(show), listed);
 }
 
 /** Bytes that saved states may take on disk before the least recently used go. */

@@ -48,6 +48,9 @@ export const systemRam = (resources: readonly Resource[]): Resource[] => named(r
 /** Firmware-described ("Persistent Memory") and emulated ("Persistent Memory (legacy)") ranges. */
 export const pmemRanges = (resources: readonly Resource[]): Resource[] => named(resources, /^Persistent Memory\b/);
 
+/** Emulated ranges alone. */
+export const legacyPmem = (resources: readonly Resource[]): Resource[] => named(resources, /^Persistent Memory \(legacy\)/);
+
 /** Ranges that drivers have claimed inside them: namespaceX.Y, pfnX.Y, daxX.Y, bttX.Y. */
 export const claimedRanges = (resources: readonly Resource[]): Resource[] => named(resources, /^(?:namespace|dax|pfn|btt)\d+\.\d+$/);
 

@@ -64,6 +64,8 @@ export interface GuestMemory {
 }
 
 const SIGNS: Record<string, MemmapKind> = { '@': 'ram', '#': 'acpi', $: 'reserved', '!': 'pmem', '%': 'convert' };
+/** E820_TYPE_SOFT_RESERVED. */
+const SOFT_RESERVED = 0xefffffff;
 /** x86 physical addresses end here. */
 const MAX_ADDRESS = 2 ** 52;
 
@@ -390,7 +392,9 @@ const forms: Check = ({ ranges, segments }) =>
     }
     if (range.kind === 'acpi' || range.kind === 'reserved' || range.kind === 'ram')
       hazards.push({ id: 'no-pmem', severity: 'info', message: `${range.text} gives no persistent memory: that is written ${formatSize(range.size)}!${formatSize(range.start)}`, ...describe(range) });
-    if (range.kind === 'convert' && range.toType !== 7 && range.toType !== 12)
+    if (range.kind === 'convert' && range.toType === SOFT_RESERVED)
+      hazards.push({ id: 'soft-reserved', severity: 'info', message: `${range.text} gives devdax by the module dax_hmem (CONFIG_EFI_SOFT_RESERVE, CONFIG_DEV_DAX_HMEM), no pmem region`, ...describe(range) });
+    else if (range.kind === 'convert' && range.toType !== 7 && range.toType !== 12)
       hazards.push({ id: 'no-pmem', severity: 'info', message: `${range.text} gives no persistent memory: the new type of that is 12 (legacy) or 7`, ...describe(range) });
     return hazards;
   });

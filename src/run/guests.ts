@@ -6,7 +6,7 @@ import { UsageError, messageOf } from '../errors.js';
 import { chooseAccel, type AccelChoice } from '../guest/accel.js';
 import { buildImage, expectImages, parseGuestFile, type GuestFile } from '../guest/image.js';
 import { resolveKernels, type GuestKernel } from '../guest/kernel.js';
-import { layoutFrom, type Layout } from '../guest/layout.js';
+import { layoutFrom, memmapParams, type Layout } from '../guest/layout.js';
 import { checkHostMemory, findQemu, type Accel, type Clock, type Qemu } from '../guest/qemu.js';
 import { BootError } from '../guest/state.js';
 import { kconfigHash, parseKconfig } from '../kernel/kconfig.js';
@@ -14,7 +14,7 @@ import { isComplaint, parseKernelLog } from '../kernel/klog.js';
 import { lintMemmap } from '../kernel/memmap.js';
 import type { FunctionsByModule } from '../measure/coverage.js';
 import type { RunDirectory } from '../store/rundir.js';
-import { GiB, MiB, formatSize, hex } from '../units.js';
+import { GiB, MiB } from '../units.js';
 import { GuestTarget } from './guest-target.js';
 
 /** What commands that start guests have in common. */
@@ -130,8 +130,7 @@ export function describeGuest(guests: Guests, { kernel, layout }: GuestCell): Re
 
 /** What the layout's memmap= will do on this kernel. */
 export function hazardsOf({ kernel, layout }: GuestCell): ReturnType<typeof lintMemmap>['hazards'] {
-  const params = layout.pmem.map(({ start, end }) => `${formatSize(end - start)}!${hex(start)}`);
-  return lintMemmap(params, { guestMem: layout.memory, numa: layout.numaNodes, kernelVersion: kernel.release, nokaslr: true }).hazards;
+  return lintMemmap(memmapParams(layout), { guestMem: layout.memory, numa: layout.numaNodes, kernelVersion: kernel.release, nokaslr: true }).hazards;
 }
 
 export interface BootReport {

@@ -26,6 +26,10 @@ describe('layouts', () => {
     expect(Math.floor((a!.end - 1) / section)).toBe(Math.floor(b!.start / section));
     expect([b!.start % section, c!.start % section]).toEqual([64 * 2 ** 20, 16 * 2 ** 20]);
   });
+  it('soft-reserved memory is carved out of RAM by its e820 type', () => {
+    expect(memmapParams(findLayout('hmem'))).toEqual(['memmap=1G%4G-1+0xefffffff']);
+    expect(() => checkLayout({ ...findLayout('hmem'), softReserved: [{ start: 100 * GiB, end: 101 * GiB }] })).toThrow(/outside the guest's RAM/);
+  });
   it('a free layout has its text and its arguments from one value', () => {
     const layout = layoutFrom({ memmap: ['1G!6G', '512M!5G'], guestMem: '8G', numa: 2 });
     expect(memmapParams(layout)).toEqual(['memmap=1G!6G', 'memmap=512M!5G']);

@@ -130,6 +130,7 @@ describe('lintMemmap', () => {
     expect(ids(lint('1G$5G').hazards)).toEqual(['dollar-sign', 'no-pmem']);
     expect(ids(lint('1G@9G').hazards)).toEqual(['ram-that-is-not-there', 'no-pmem']);
     expect(ids(lint('1G%5G-1+2').hazards)).toEqual(['no-pmem']);
+    expect(ids(lint('1G%5G-1+0xefffffff').hazards)).toEqual(['soft-reserved']);
     expect(ids(lint('1G%5G-1+12').hazards)).toEqual([]);
   });
 

@@ -58,7 +58,7 @@ let runs = 0;
 export function runDocument({ id, started, results = [result()], host = {}, guest = {}, command = ['run'], version = '0.1.0', ended = true }: RunSpec = {}): { run: { id: string } & Record<string, unknown>; results: RunResult[] } & Record<string, unknown> {
   const number = ++runs;
   const at = started ?? new Date(Date.UTC(2026, 0, 1, number)).toISOString();
-  const layout = { name: 'default', about: 'one region', memory: 2 ** 32, pmem: [{ start: 2 ** 32, end: 2 ** 33 }], numaNodes: 1, nvdimms: [] };
+  const layout = { name: 'default', about: 'one region', memory: 2 ** 32, pmem: [{ start: 2 ** 32, end: 2 ** 33 }], softReserved: [], numaNodes: 1, nvdimms: [] };
   const kernels = [...new Set(results.filter(({ accel }) => accel !== undefined).map(({ kernel }) => kernel))];
   return {
     schema: 'daxrig-run-1',
