@@ -8,6 +8,7 @@ import devdaxFileOps from './devdax/file-ops.js';
 import devdaxKmem from './devdax/kmem.js';
 import devdaxPoison from './devdax/poison.js';
 import devdaxRemap from './devdax/remap.js';
+import devdaxSubdivide from './devdax/subdivide.js';
 import devdaxTwoProcesses from './devdax/two-processes.js';
 import devdaxVerify from './devdax/verify.js';
 import driverReload from './driver/reload.js';
@@ -79,6 +80,7 @@ export const workloads: readonly Workload[] = [
   devdaxTwoProcesses,
   devdaxDisable,
   devdaxKmem,
+  devdaxSubdivide,
   devdaxPoison,
   namespaceRoundTrip,
   namespaceSector,

@@ -7,6 +7,7 @@ import { BrokenError, messageOf } from '../../errors.js';
 import { Mapping } from '../../native.js';
 import { MiB } from '../../units.js';
 import { PMD } from '../shared/huge.js';
+import { keepMemoryOffline, onlineMemory } from '../shared/hotplug.js';
 import { loadModule } from '../shared/modules.js';
 import { defineWorkload, type Context } from '../types.js';
 
@@ -23,12 +24,12 @@ export default defineWorkload({
     if (!fs.existsSync('/sys/bus/dax/devices')) ctx.skip('needs the dax bus; this kernel has devdax devices of the old class (dax_pmem_compat)');
     if (!fs.existsSync(`/sys/bus/dax/devices/${name}`)) ctx.skip(`needs ${name} on the dax bus; it is of the old class (dax_pmem_compat): see daxctl-migrate-device-model(1)`);
     if (!(await loadModule('kmem'))) ctx.skip('needs the module kmem; install it, or build it with CONFIG_DEV_DAX_KMEM');
-    keepOffline(ctx);
-    const before = online();
+    keepMemoryOffline(ctx);
+    const before = onlineMemory();
 
     ctx.step('to system-ram');
     ctx.metric('to system-ram', [await timed(() => tool('daxctl', ['reconfigure-device', '--mode=system-ram', name]))]);
-    const grown = online() - before;
+    const grown = onlineMemory() - before;
     ctx.prove('memory, MiB', { before: before / MiB, grown: grown / MiB });
     ctx.expect(grown >= ctx.devdax.size / 2, 'the system should have gained most of the device as memory', { grown, size: ctx.devdax.size });
     ctx.expect(grown <= ctx.devdax.size, 'the system should not gain more than the device has', { grown, size: ctx.devdax.size });
@@ -53,7 +54,7 @@ export default defineWorkload({
       if (error instanceof BrokenError && /busy/i.test(messageOf(error))) ctx.skip(`the kernel could not take the memory back (${messageOf(error).slice(0, 200)}): it is in use`);
       throw error;
     }
-    ctx.expect(online() <= before, 'the memory should be gone from the system', { before, now: online() });
+    ctx.expect(onlineMemory() <= before, 'the memory should be gone from the system', { before, now: onlineMemory() });
     await waitForFile(ctx.devdax.path);
     const fd = fs.openSync(ctx.devdax.path, 'r+');
     try {
@@ -66,17 +67,6 @@ export default defineWorkload({
     }
   },
 });
-
-/** daxctl refuses while the kernel would online new memory by itself: it could not be taken back. */
-function keepOffline(ctx: Context): void {
-  const policy = '/sys/devices/system/memory/auto_online_blocks';
-  const was = fs.readFileSync(policy, 'utf8').trim();
-  if (was === 'offline') return;
-  fs.writeFileSync(policy, 'offline');
-  ctx.cleanup(() => fs.writeFileSync(policy, was));
-}
-
-const online = (): number => Number(/^MemTotal:\s+(\d+) kB/m.exec(fs.readFileSync('/proc/meminfo', 'utf8'))![1]) * 1024;
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const started = process.hrtime.bigint();
