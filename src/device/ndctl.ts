@@ -47,13 +47,15 @@ export interface NamespaceRequest {
   name?: string;
   /** Of a sector namespace, bytes. */
   sectorSize?: number;
+  /** Bytes, of one made in a region with labels; default: all that is free. */
+  size?: number;
 }
 
 /** Reconfigures one namespace (or makes one in `region`) and gives what it became. Destroys its content. */
 export async function createNamespace(target: { namespace: string } | { region: string }, request: NamespaceRequest): Promise<Namespace> {
   const where = 'namespace' in target ? ['-f', '-e', target.namespace] : ['-r', target.region];
   const details = request.mode === 'raw' || request.mode === 'sector' ? [] : [...(request.map ? ['-M', request.map] : []), ...(request.align ? ['-a', String(request.align)] : [])];
-  const identity = [...(request.sectorSize ? ['-l', String(request.sectorSize)] : []), ...(request.uuid ? ['-u', request.uuid] : []), ...(request.name ? ['-n', request.name] : [])];
+  const identity = [...(request.size ? ['-s', String(request.size)] : []), ...(request.sectorSize ? ['-l', String(request.sectorSize)] : []), ...(request.uuid ? ['-u', request.uuid] : []), ...(request.name ? ['-n', request.name] : [])];
   const text = await tool('ndctl', ['create-namespace', ...where, '-m', request.mode, ...details, ...identity]);
   const made = list(text)[0] as Namespace | undefined;
   if (!made) throw new BrokenError(`ndctl create-namespace said nothing about what it made (${where.join(' ')} -m ${request.mode})`);
@@ -62,6 +64,11 @@ export async function createNamespace(target: { namespace: string } | { region: 
 
 /** Takes the devices of a namespace away; what it holds stays. */
 export const disableNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['disable-namespace', dev]));
+
+/** Takes a region's namespaces away, and with labels its DIMMs' memory; all of it stays on media. */
+export const disableRegion = async (dev: string): Promise<void> => void (await tool('ndctl', ['disable-region', dev]));
+
+export const enableRegion = async (dev: string): Promise<void> => void (await tool('ndctl', ['enable-region', dev]));
 
 /** Destroys it with what it holds; its space is free in the region again. */
 export const destroyNamespace = async (dev: string): Promise<void> => void (await tool('ndctl', ['destroy-namespace', '-f', dev]));

@@ -38,8 +38,10 @@ import kernelPagemapWalk from './kernel/pagemap-walk.js';
 import kernelRevokeDevmem from './kernel/revoke-devmem.js';
 import kpageflagsWalk from './kpageflags/walk.js';
 import namespaceInfoBlock from './namespace/info-block.js';
+import namespaceLabels from './namespace/labels.js';
 import namespaceRoundTrip from './namespace/round-trip.js';
 import namespaceSector from './namespace/sector.js';
+import namespaceSubSection from './namespace/sub-section.js';
 import nodaxExternalLog from './nodax/external-log.js';
 import nodaxMount from './nodax/mount.js';
 import timingDirectIo from './timing/direct-io.js';
@@ -85,6 +87,8 @@ export const workloads: readonly Workload[] = [
   namespaceRoundTrip,
   namespaceSector,
   namespaceInfoBlock,
+  namespaceLabels,
+  namespaceSubSection,
   kpageflagsWalk,
   kernelPagemapWalk,
   kernelRevokeDevmem,

@@ -19,14 +19,14 @@ export interface InfoBlock {
   checksumOk: boolean;
 }
 
-/** Fletcher's sum as nd_sb_checksum() takes it: of the block with its checksum zeroed, by words of 4 bytes. */
-export function checksumOf(block: Buffer): bigint {
+/** Fletcher's sum as nd_sb_checksum() takes it: of the block with its checksum (at byte `at`) zeroed, by words of 4 bytes. */
+export function checksumOf(block: Buffer, at = CHECKSUM): bigint {
   const copy = Buffer.from(block);
-  copy.writeBigUInt64LE(0n, CHECKSUM);
+  copy.writeBigUInt64LE(0n, at);
   let low = 0;
   let high = 0n;
-  for (let at = 0; at < copy.length; at += 4) {
-    low = (low + copy.readUInt32LE(at)) >>> 0;
+  for (let word = 0; word < copy.length; word += 4) {
+    low = (low + copy.readUInt32LE(word)) >>> 0;
     high = (high + BigInt(low)) & 0xffff_ffff_ffff_ffffn;
   }
   // high counts in 64 bits in the kernel, and only its low half survives the shift.

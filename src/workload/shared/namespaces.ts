@@ -1,9 +1,11 @@
 // A namespace that a workload may turn into anything, for what is about namespaces themselves. Guests only: on a machine
 // with data on it nobody would lend one.
 import fs from 'node:fs';
-import { chardevOf, createNamespace, disableNamespace, enableNamespace, namespaces, type Namespace, type NamespaceRequest } from '../../device/ndctl.js';
+import path from 'node:path';
 import { ndRegions } from '../../device/nd.js';
+import { chardevOf, createNamespace, disableNamespace, disableRegion, enableNamespace, enableRegion, namespaces, type Namespace, type NamespaceRequest } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
+import { tool } from '../../device/tool.js';
 import type { Context } from '../types.js';
 
 export interface Spare {
@@ -42,5 +44,37 @@ export async function spareNamespace(ctx: Context): Promise<Spare> {
   };
 }
 
-/** A number that sysfs keeps of an nvdimm device. */
-export const ndNumber = (dev: string, name: string): number => Number(fs.readFileSync(`/sys/bus/nd/devices/${dev}/${name}`, 'utf8'));
+const attribute = (dev: string, name: string): string => path.join('/sys/bus/nd/devices', dev, name);
+
+/** What sysfs keeps of an nvdimm device, without the line's end. */
+export const ndAttribute = (dev: string, name: string): string => fs.readFileSync(attribute(dev, name), 'utf8').replace(/\n$/, '');
+
+/** The same as a number. */
+export const ndNumber = (dev: string, name: string): number => Number(ndAttribute(dev, name));
+
+export const setNdAttribute = (dev: string, name: string, value: string): void => fs.writeFileSync(attribute(dev, name), value);
+
+export interface LabelledRegion {
+  dev: string;
+  size: number;
+  /** Names of its DIMMs, nmem0 the first. */
+  dimms: string[];
+}
+
+/** The first region whose DIMMs have label areas, with those made anew, so that it is empty. Skips where there is none. */
+export async function labelledRegion(ctx: Context): Promise<LabelledRegion> {
+  const dimmsOf = (dev: string): string[] => Array.from({ length: ndNumber(dev, 'mappings') }, (_, i) => ndAttribute(dev, `mapping${i}`).split(',')[0]!);
+  const found = ndRegions().find(({ dev }) => dimmsOf(dev).length > 0 && dimmsOf(dev).every((dimm) => /\bset_data\b/.test(ndAttribute(dimm, 'commands'))));
+  if (!found) return ctx.skip('needs a region with label areas, as NVDIMM devices have; try --layout nfit');
+  const { dev, size } = found;
+  const dimms = dimmsOf(dev);
+  await disableRegion(dev);
+  await tool('ndctl', ['init-labels', '-f', ...dimms]);
+  await enableRegion(dev);
+  const made = { type: ndAttribute(dev, 'nstype'), free: ndNumber(dev, 'available_size') };
+  ctx.expect(made.type === LABELLED && made.free === size, 'a region with new label areas should be empty, and its namespaces described by labels', made);
+  return { dev, size, dimms };
+}
+
+/** ND_DEVICE_NAMESPACE_PMEM (include/uapi/linux/ndctl.h): labels say what namespaces there are. */
+const LABELLED = '5';
