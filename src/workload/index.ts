@@ -37,8 +37,10 @@ import kernelHugetlb from './kernel/hugetlb.js';
 import kernelPagemapWalk from './kernel/pagemap-walk.js';
 import kernelRevokeDevmem from './kernel/revoke-devmem.js';
 import kpageflagsWalk from './kpageflags/walk.js';
+import namespaceAttributes from './namespace/attributes.js';
 import namespaceInfoBlock from './namespace/info-block.js';
 import namespaceLabels from './namespace/labels.js';
+import namespaceReadOnly from './namespace/read-only.js';
 import namespaceRoundTrip from './namespace/round-trip.js';
 import namespaceSector from './namespace/sector.js';
 import namespaceSubSection from './namespace/sub-section.js';
@@ -87,8 +89,10 @@ export const workloads: readonly Workload[] = [
   namespaceRoundTrip,
   namespaceSector,
   namespaceInfoBlock,
+  namespaceAttributes,
   namespaceLabels,
   namespaceSubSection,
+  namespaceReadOnly,
   kpageflagsWalk,
   kernelPagemapWalk,
   kernelRevokeDevmem,
