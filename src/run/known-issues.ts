@@ -94,6 +94,12 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     why: 'the struct pages of a disabled namespace are never freed: 16 MiB per GiB are lost each time',
   },
   {
+    workload: 'namespace/btt-damage',
+    from: '5.10',
+    reason: /^a write to a sector should end, be it with EIO, when its spare block is lost$/,
+    why: 'a block that cannot be cleared counts as cleared: who writes a sector tries again for ever',
+  },
+  {
     workload: 'driver/unbind',
     from: '5.10',
     reason: /^BUG: unable to handle kernel paging request in (dax_disassociate_entry|zap_huge_pmd|vm_normal_folio_pmd)\b/,

@@ -38,6 +38,8 @@ import kernelPagemapWalk from './kernel/pagemap-walk.js';
 import kernelRevokeDevmem from './kernel/revoke-devmem.js';
 import kpageflagsWalk from './kpageflags/walk.js';
 import namespaceAttributes from './namespace/attributes.js';
+import namespaceBadBlocks from './namespace/bad-blocks.js';
+import namespaceBttDamage from './namespace/btt-damage.js';
 import namespaceInfoBlock from './namespace/info-block.js';
 import namespaceLabels from './namespace/labels.js';
 import namespaceReadOnly from './namespace/read-only.js';
@@ -88,11 +90,13 @@ export const workloads: readonly Workload[] = [
   devdaxPoison,
   namespaceRoundTrip,
   namespaceSector,
+  namespaceBttDamage,
   namespaceInfoBlock,
   namespaceAttributes,
   namespaceLabels,
   namespaceSubSection,
   namespaceReadOnly,
+  namespaceBadBlocks,
   kpageflagsWalk,
   kernelPagemapWalk,
   kernelRevokeDevmem,

@@ -1,7 +1,9 @@
 // The parts of workloads that need no kernel: info blocks, modules.dep, the declarations themselves.
 import { expect, test } from 'vitest';
 import { INFO_LENGTH, checksumOf, parseInfoBlock, sealed } from '../../src/workload/shared/info-block.js';
+import { LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry } from '../../src/workload/shared/btt.js';
 import { moduleFiles } from '../../src/workload/shared/modules.js';
+import { parseLabelArea } from '../../src/workload/shared/labels.js';
 import { spots } from '../../src/workload/shared/block.js';
 import { workloads } from '../../src/workload/index.js';
 
@@ -66,4 +68,75 @@ test('every workload says what it guards, has a name of its own and unique metri
     expect(guards.length, name).toBeGreaterThan(0);
     expect(new Set(metrics.map((metric) => metric.name)).size, name).toBe(metrics.length);
   }
+});
+
+/** A label area of four slots; `used` ones hold a label, and the index says so. */
+function labelArea(used: number[], sequences: [number, number] = [1, 2]): Buffer {
+  const area = Buffer.alloc(512 + 4 * 256);
+  for (const slot of [0, 1, 2, 3]) {
+    const at = 512 + slot * 256;
+    Buffer.from('00112233445566778899aabbccddeeff', 'hex').copy(area, at);
+    area.write(`name ${slot}`, at + 16, 'utf8');
+    area.writeBigUInt64LE(BigInt(slot) << 24n, at + 104);
+    area.writeBigUInt64LE(1n << 24n, at + 112);
+    area.writeUInt32LE(slot, at + 120);
+  }
+  for (const [i, sequence] of sequences.entries()) {
+    const index = area.subarray(i * 256, (i + 1) * 256);
+    index.write('NAMESPACE_INDEX\0', 0, 'latin1');
+    index.writeUInt8(1, 19);
+    index.writeUInt32LE(sequence, 20);
+    index.writeBigUInt64LE(256n, 32);
+    index.writeBigUInt64LE(512n, 48);
+    index.writeUInt32LE(4, 56);
+    // The second block is the newer state; the first knows of no label yet.
+    index.writeUInt8(i === 1 ? 0xff & ~used.reduce((bits, slot) => bits | (1 << slot), 0) : 0xff, 72);
+    index.writeBigUInt64LE(checksumOf(index, 64), 64);
+  }
+  return area;
+}
+
+test('labels are read by the newer whole index block, free slots left out', () => {
+  expect(parseLabelArea(labelArea([0, 2]))).toEqual([
+    { name: 'name 0', uuid: '00112233-4455-6677-8899-aabbccddeeff', dpa: 0, rawsize: 1 << 24, slot: 0 },
+    { name: 'name 2', uuid: '00112233-4455-6677-8899-aabbccddeeff', dpa: 2 << 24, rawsize: 1 << 24, slot: 2 },
+  ]);
+  expect(parseLabelArea(labelArea([1], [3, 1]))).toHaveLength(1);
+  expect(parseLabelArea(labelArea([1], [1, 3]))).toHaveLength(0);
+});
+
+test('a damaged index block leaves the other one to count, and none where both are', () => {
+  const area = labelArea([1]);
+  area.writeUInt8(9, 256 + 100);
+  expect(parseLabelArea(area)).toHaveLength(0);
+  area.writeUInt8(9, 100);
+  expect(parseLabelArea(area)).toBeUndefined();
+});
+
+test('a map entry keeps its block and what is said of it', () => {
+  for (const state of ['as numbered', 'error', 'zero', 'normal'] as const) expect(readMapEntry(mapWord({ block: 0x3fff_fffe, state }))).toEqual({ block: 0x3fff_fffe, state });
+  expect(readMapEntry(0xc000_0005)).toEqual({ block: 5, state: 'normal' });
+});
+
+/** A log group whose two entries have these sequence numbers. */
+function logGroup(first: number, second: number): Buffer {
+  const group = Buffer.alloc(LOG_GROUP);
+  [first, second].forEach((sequence, i) => [i, 10 + i, 20 + i, sequence].forEach((word, at) => group.writeUInt32LE(word, i * 16 + at * 4)));
+  return group;
+}
+
+test.each([[1, 0, 0], [1, 2, 1], [3, 2, 0], [1, 3, 0], [3, 1, 1]])('of the log entries %i and %i the newer is number %i', (first, second, newer) => {
+  expect(newestLogEntry(logGroup(first, second))?.sector).toBe(newer);
+});
+
+test('a log group that nobody wrote has no entry', () => expect(newestLogEntry(Buffer.alloc(LOG_GROUP))).toBeUndefined());
+
+test('the info block of a translation table is known by its checksum', () => {
+  const info = Buffer.alloc(4096);
+  info.write('BTT_ARENA_INFO', 0, 'latin1');
+  info.writeUInt16LE(2, 52);
+  [4096, 1000, 4096, 1256, 256].forEach((value, i) => info.writeUInt32LE(value, 56 + 4 * i));
+  [0x1000, 0x2000, 0x3000, 0x4000].forEach((value, i) => info.writeBigUInt64LE(BigInt(value), 88 + 8 * i));
+  expect(parseBttInfo(sealed(info))).toEqual({ version: '2.0', sectorSize: 4096, sectors: 1000, blockSize: 4096, spare: 256, dataAt: 0x1000, mapAt: 0x2000, logAt: 0x3000, backupAt: 0x4000 });
+  expect(parseBttInfo(info)).toBeUndefined();
 });
