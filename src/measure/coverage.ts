@@ -58,6 +58,11 @@ export function prepareCoverage(): string | undefined {
   }
 }
 
+/** Before a module is loaded again while coverage is collected: its functions left the filter when it was unloaded. */
+export function coverAgain(module: string): void {
+  if (symbols !== undefined && (COVERED_MODULES as readonly string[]).includes(module)) appendWord(`${instanceFolder()}/set_ftrace_filter`, `:mod:${module}`);
+}
+
 /** Ends tracing and removes its instance: nothing of it stays on the machine. */
 export function removeCoverage(): void {
   const root = tracefs();

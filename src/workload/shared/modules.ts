@@ -5,17 +5,20 @@ import os from 'node:os';
 import path from 'node:path';
 import { tool, toolPath } from '../../device/tool.js';
 import { BrokenError, SystemError } from '../../errors.js';
+import { coverAgain } from '../../measure/coverage.js';
 import { finitModuleAsync } from '../../native.js';
 
 export const isLoaded = (name: string): boolean => fs.existsSync(`/sys/module/${name}`);
 
+/** The name by which the kernel lists a module's file. */
+const nameOf = (file: string): string => path.basename(file).replace(/\.ko(\.\w+)?$/, '').replaceAll('-', '_');
+
 /** Files of a module and of what it needs, in loading order; undefined where modules.dep does not know it. */
 export function moduleFiles(name: string, modulesDep: string): string[] | undefined {
-  const stem = (file: string): string => path.basename(file).replace(/\.ko(\.\w+)?$/, '').replaceAll('-', '_');
   for (const line of modulesDep.split('\n')) {
     const [file, needs = ''] = line.split(':');
     // The farthest need stands last.
-    if (file && stem(file) === name.replaceAll('-', '_')) return [...needs.trim().split(/\s+/).filter(Boolean).reverse(), file];
+    if (file && nameOf(file) === name.replaceAll('-', '_')) return [...needs.trim().split(/\s+/).filter(Boolean).reverse(), file];
   }
   return undefined;
 }
@@ -27,6 +30,7 @@ export async function loadModule(name: string): Promise<boolean> {
   const dep = path.join(root, 'modules.dep');
   const files = fs.existsSync(dep) ? moduleFiles(name, fs.readFileSync(dep, 'utf8')) : undefined;
   if (files === undefined) return false;
+  files.map(nameOf).filter((one) => !isLoaded(one)).forEach(coverAgain);
   if (toolPath('modprobe') !== undefined) {
     try {
       await tool('modprobe', [name]);
