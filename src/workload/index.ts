@@ -14,6 +14,7 @@ import devdaxVerify from './devdax/verify.js';
 import driverReload from './driver/reload.js';
 import driverUnbind from './driver/unbind.js';
 import fsdaxDaxActive from './fsdax/dax-active.js';
+import fsdaxDedupe from './fsdax/dedupe.js';
 import fsdaxDirectIo from './fsdax/direct-io.js';
 import fsdaxDmaTruncate from './fsdax/dma-truncate.js';
 import fsdaxExternalLog from './fsdax/external-log.js';
@@ -62,6 +63,7 @@ export const workloads: readonly Workload[] = [
   fsdaxVerify,
   fsdaxInodeFlag,
   fsdaxReflink,
+  fsdaxDedupe,
   fsdaxPteFault,
   fsdaxPmdFault,
   fsdaxMmapMatrix,

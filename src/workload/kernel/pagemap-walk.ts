@@ -84,7 +84,7 @@ function frames(ctx: Context, file: HugeFile, mapping: Mapping, size: 'PMD' | 'P
 async function flags(ctx: Context, mapping: Mapping): Promise<void> {
   ctx.step('kpageflags and kpagecount');
   const { pfn } = mapping.pagemap(0, 1)[0]!;
-  for (const file of ['/proc/kpageflags', '/proc/kpagecount']) {
+  for (const file of ['/proc/kpageflags', '/proc/kpagecount', '/proc/kpagecgroup'].filter((name) => fs.existsSync(name))) {
     const scan = await kpageScan({ path: file, startPfn: pfn, endPfn: pfn + PMD / PAGE });
     if (scan.read === 0 && scan.errorCount === 0 && pfn * PAGE >= endOfRam()) {
       // The file ends at max_pfn (fs/proc/page.c: get_max_dump_pfn), which not every kernel moves for memory that came later.

@@ -1,5 +1,6 @@
 // Memory failure on DAX pages, the part that fsdax and devdax share: what the process that owns the page is told.
 // Source: mm/memory-failure.c, memory_failure_dev_pagemap and dev_pagemap_mapping_shift.
+import fs from 'node:fs';
 import { drainSignals, type Mapping } from '../../native.js';
 import { PAGE } from './huge.js';
 import type { Context } from '../types.js';
@@ -16,7 +17,17 @@ async function refused(ctx: Context, mapping: Mapping, offset: number): Promise<
     result = mapping.madvise(offset, PAGE, 'soft-offline');
   });
   ctx.prove('soft offline', code);
+  await refusedByAddress(ctx, mapping, offset);
   return result;
+}
+
+/** The same by physical address, which takes no mapping (Documentation/ABI/testing/sysfs-memory-page-offline). */
+async function refusedByAddress(ctx: Context, mapping: Mapping, offset: number): Promise<void> {
+  const file = '/sys/devices/system/memory/soft_offline_page';
+  const page = mapping.pagemap(offset, 1)[0];
+  if (!fs.existsSync(file) || !page?.present || page.pfn === 0) return ctx.prove('soft offline by address', 'not possible here');
+  const code = await ctx.expectError('soft offline of a DAX page by its address', ['EIO', 'ENXIO', 'EOPNOTSUPP', 'EINVAL', 'EBUSY'], () => fs.writeFileSync(file, `0x${(page.pfn * PAGE).toString(16)}`));
+  ctx.prove('soft offline by address', code);
 }
 
 /**
