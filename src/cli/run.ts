@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { UsageError, codeOf } from '../errors.js';
+import { parseSize } from '../units.js';
 import { coverageText } from '../report/coverage.js';
 import { FORMATS, parseFormat, type FormatRequest } from '../report/index.js';
 import { TerminalObserver, summary } from '../report/terminal.js';
@@ -21,6 +22,7 @@ const builder = (yargs: Argv) =>
     .conflicts('seeds', 'seed')
     .option('quick', { type: 'boolean', default: false, describe: 'the core alone: what ndctl\'s dax.sh stands for, in some seconds' })
     .option('thorough', { type: 'boolean', default: false, describe: 'every value of every parameter, and races to their full length on one CPU too' })
+    .option('span', { type: 'string', describe: 'bytes of a device that is covered place by place, spread over all of it, whatever its size (default 6M)' })
     .option('profile', { type: 'string', describe: 'run the set-up saved under this name, or save this one: kernel, configuration, layout, command line' })
     .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })
     .option('coverage', { type: 'boolean', default: false, describe: 'list the kernel\'s DAX functions that ran, by the function tracer' })
@@ -111,9 +113,11 @@ function readOptions(args: RunArguments): RunOptions {
   const { names, target, device, destroyData, repeat, param, snapshot, gdb, coverage } = args;
   if (gdb && !snapshot) throw new UsageError('--gdb stops a restored copy; leave --no-snapshot out');
   const { jobs, timeout, out, profile } = args;
+  const span = args.span === undefined ? undefined : parseSize(args.span, '--span');
+  if (span === 0) throw new UsageError('--span: a size above 0');
   if (args.quick && args.thorough) throw new UsageError('--quick and --thorough: one or the other');
   const extent = args.quick ? 'quick' : args.thorough ? 'thorough' : 'default';
-  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, extent, snapshot, seeds, gdb, coverage, ...defined({ jobs, timeout, out, profile }), given: givenOptions() };
+  return { ...readGuestOptions(args), names, target, device, destroyData, repeat, param, extent, snapshot, seeds, gdb, coverage, ...defined({ jobs, timeout, out, profile, span }), given: givenOptions() };
 }
 
 export const command: CommandModule<object, RunArguments> = {

@@ -6,7 +6,7 @@ import type { RunResult } from '../run/result.js';
 const KEPT: Readonly<Record<string, 'none' | 'one' | 'many'>> = {
   load: 'many', 'guest-file': 'many', memmap: 'many', device: 'many', 'destroy-data': 'many',
   modules: 'one', 'guest-mem': 'one', 'guest-cpus': 'one', numa: 'one', accel: 'one', clock: 'one', append: 'one', qemu: 'one',
-  'guest-setup': 'one', target: 'one', timeout: 'one', profile: 'one',
+  'guest-setup': 'one', target: 'one', timeout: 'one', profile: 'one', span: 'one',
   'no-snapshot': 'none', thorough: 'none', coverage: 'none',
 };
 

@@ -14,7 +14,7 @@ import { sortOut, timerOf, type Timer } from '../measure/samples.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
 import { isComplaint, parseKernelLog, type FindingKind } from '../kernel/klog.js';
 import { CoverageCollector } from '../measure/coverage.js';
-import { jsonText } from '../units.js';
+import { MiB, jsonText } from '../units.js';
 import { unmetNeed } from './needs.js';
 import { KmsgCursor } from './kmsg.js';
 import type { InstanceEvent, InstanceResult, Metric, Params } from './result.js';
@@ -32,6 +32,8 @@ export interface InstanceJob {
   clock: 'wall' | 'icount';
   target: InstanceTarget;
   thorough?: boolean;
+  /** Bytes of the device to cover, place by place. */
+  span?: number;
   /** Files with further workloads to import (--load), as this process sees them. */
   load: string[];
   /** Trace the timed calls: `profiles` in the result. Its samples are then those of traced calls. */
@@ -43,6 +45,9 @@ export interface InstanceJob {
   /** Collect which kernel functions run. */
   coverage?: boolean;
 }
+
+/** Three huge pages: both ends and the middle of a device. */
+const DEFAULT_SPAN = 6 * MiB;
 
 type Emit = (event: InstanceEvent) => void;
 
@@ -205,6 +210,7 @@ function makeContext({ job, workload, place, folder, log, journal, result, say, 
     clock: job.clock,
     hostWait: job.hostWait ?? 0,
     thorough: job.thorough ?? false,
+    span: job.span ?? DEFAULT_SPAN,
     folder,
     log,
     inject: madviseInjector(journal),

@@ -29,6 +29,8 @@ export interface GuestTargetOptions {
   snapshot: boolean;
   /** Workloads take the time that it takes. */
   thorough: boolean;
+  /** --span, bytes. */
+  span?: number;
   progress: (text: string) => void;
 }
 
@@ -172,7 +174,7 @@ export class GuestTarget implements Target {
   }
 
   #job(instance: PlannedInstance, { seed, profile }: InstanceOptions): GuestJob {
-    const { config, load, thorough } = this.#options;
+    const { config, load, thorough, span } = this.#options;
     const counted = config.clock === 'icount';
     const kconfig = config.kernel.config?.match(/^CONFIG_\w+(?==[ym])/gm)?.map((line) => line.slice('CONFIG_'.length));
     const asked = instance.workload.needs.kconfig ?? [];
@@ -185,6 +187,7 @@ export class GuestTarget implements Target {
       target: { kind: 'namespace' },
       load,
       thorough,
+      ...(span === undefined ? {} : { span }),
       ...(config.coverage ? { coverage: true } : {}),
       ...(profile ? { profile } : {}),
       ...(kconfig ? { kconfig: kconfig.filter((option) => asked.includes(option)) } : {}),

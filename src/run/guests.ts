@@ -104,7 +104,7 @@ function layoutsFrom(options: GuestOptions): Layout[] {
 }
 
 /** A target for one kernel on one layout. `boot` tells apart boots that must not share a saved state. */
-export async function makeTarget(guests: Guests, { kernel, layout }: GuestCell, progress: Progress, { boot, thorough = false }: { boot?: number; thorough?: boolean } = {}): Promise<GuestTarget> {
+export async function makeTarget(guests: Guests, { kernel, layout }: GuestCell, progress: Progress, { boot, thorough = false, span }: { boot?: number; thorough?: boolean; span?: number } = {}): Promise<GuestTarget> {
   const { qemu, cpus, choice, files, load, options } = guests;
   const image = await buildImage(kernel, { files, progress, ...(options.guestSetup === undefined ? {} : { setup: options.guestSetup }) });
   const config = {
@@ -113,7 +113,7 @@ export async function makeTarget(guests: Guests, { kernel, layout }: GuestCell, 
     ...(options.coverage ? { coverage: true } : {}),
     ...(boot === undefined ? {} : { boot }),
   };
-  return new GuestTarget({ config, image, accelWhy: choice.why, load, snapshot: options.snapshot, thorough, progress });
+  return new GuestTarget({ config, image, accelWhy: choice.why, load, snapshot: options.snapshot, thorough, ...(span === undefined ? {} : { span }), progress });
 }
 
 /** What run.json keeps of a guest, besides how its boot went. */

@@ -23,6 +23,8 @@ export interface LocalTargetOptions {
   coverage: boolean;
   /** Workloads take the time that it takes. */
   thorough: boolean;
+  /** --span, bytes. */
+  span?: number;
 }
 
 export class LocalTarget implements Target {
@@ -43,7 +45,7 @@ export class LocalTarget implements Target {
   }
 
   async #child(instance: PlannedInstance, options: InstanceOptions): Promise<InstanceResult> {
-    const { device, load, thorough, coverage } = this.#options;
+    const { device, load, thorough, coverage, span } = this.#options;
     const job: InstanceJob = {
       id: instance.id,
       workload: instance.workload.name,
@@ -54,6 +56,7 @@ export class LocalTarget implements Target {
       load,
       ...(coverage ? { coverage } : {}),
       thorough,
+      ...(span === undefined ? {} : { span }),
     };
     // Kept by the parent too: a child that dies can no longer say what the kernel said.
     using log = openLog();

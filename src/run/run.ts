@@ -36,6 +36,8 @@ export interface RunOptions extends GuestOptions {
   param: string[];
   /** How much of the chosen workloads: --quick, --thorough, or what they take by default. */
   extent: Extent;
+  /** Bytes of a device that workloads cover which look at it place by place; they have their own default. */
+  span?: number;
   /** Use, or save, the guest's set-up under this name. */
   profile?: string;
   /** Names of the options that were given, not left at their defaults: a profile does not change those. */
@@ -138,12 +140,14 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
   for (const name of options.destroyData)
     if (!devices.some(({ device }) => fs.existsSync(name) && fs.realpathSync(name) === device.path)) throw new UsageError(`--destroy-data ${name}: is not named by --device`);
   const targets = (devices.length > 0 ? devices : [undefined]).map((entry) => ({
-    target: new LocalTarget({ device: entry?.device.path, load: options.load, thorough: options.extent === 'thorough', coverage: options.coverage ?? false }),
+    target: new LocalTarget({ device: entry?.device.path, load: options.load, thorough: options.extent === 'thorough', coverage: options.coverage ?? false, ...spanOf(options) }),
     instances: plan(chosen, { only, fixed: entry ? factsOf(entry.device) : {}, extent: options.extent }),
   }));
   // One after another: instances share the machine's kernel log and the device.
   return { jobs: 1, suspects: [], coverable: () => new Map(), boot: () => Promise.resolve(targets) };
 }
+
+const spanOf = ({ span }: RunOptions): { span?: number } => (span === undefined ? {} : { span });
 
 /** Parameters that a device of the user's has already decided. */
 function factsOf(device: LocalDevice): Record<string, ParamValue> {
@@ -164,7 +168,7 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
     const ready: { target: Target; instances: PlannedInstance[] }[] = [];
     const boots = await inParallel(guests.cells, jobs, async (cell) => {
       for (const { severity, message } of hazardsOf(cell)) if (severity !== 'info') progress(`${cell.layout.name} on ${cell.kernel.release}: ${severity}: ${message}`);
-      const target = await makeTarget(guests, cell, progress, { thorough: options.extent === 'thorough' });
+      const target = await makeTarget(guests, cell, progress, { thorough: options.extent === 'thorough', ...spanOf(options) });
       return { cell, target, report: await bootTarget(guests, cell, target, directory) };
     });
     for (const { cell, target, report } of boots) {

@@ -72,6 +72,11 @@ export interface Context {
   readonly clock: 'wall' | 'icount';
   /** Take the time that it takes: --thorough. */
   readonly thorough: boolean;
+  /**
+   * Bytes of the device that a workload covers which looks at it place by place (shared/block.ts: places): the same for a device
+   * of any size. --span.
+   */
+  readonly span: number;
   /** The fsdax place; throws unless the workload needs one. */
   readonly fsdax: FsdaxPlace;
   /** The devdax place; throws unless the workload needs one. */

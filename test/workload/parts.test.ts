@@ -4,7 +4,7 @@ import { INFO_LENGTH, checksumOf, parseInfoBlock, sealed } from '../../src/workl
 import { LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry } from '../../src/workload/shared/btt.js';
 import { moduleFiles } from '../../src/workload/shared/modules.js';
 import { parseLabelArea } from '../../src/workload/shared/labels.js';
-import { spots } from '../../src/workload/shared/block.js';
+import { places, spots } from '../../src/workload/shared/block.js';
 import { workloads } from '../../src/workload/index.js';
 
 function block(): Buffer {
@@ -139,4 +139,14 @@ test('the info block of a translation table is known by its checksum', () => {
   [0x1000, 0x2000, 0x3000, 0x4000].forEach((value, i) => info.writeBigUInt64LE(BigInt(value), 88 + 8 * i));
   expect(parseBttInfo(sealed(info))).toEqual({ version: '2.0', sectorSize: 4096, sectors: 1000, blockSize: 4096, spare: 256, dataAt: 0x1000, mapAt: 0x2000, logAt: 0x3000, backupAt: 0x4000 });
   expect(parseBttInfo(info)).toBeUndefined();
+});
+
+test('places have both ends and the middle, and no more bytes than the span, on a device of any size', () => {
+  const huge = 2 ** 21;
+  expect(places(64 * huge, huge, huge, 6 * 2 ** 20)).toEqual([0, 31 * huge, 63 * huge]);
+  const wide = places(2 ** 39, huge, huge, 2 ** 30);
+  expect([wide.length, wide[0], wide.at(-1)]).toEqual([512, 0, 2 ** 39 - huge]);
+  expect(Math.max(...wide.map((at, i) => (i === 0 ? 0 : at - wide[i - 1]!)))).toBeLessThan(2 ** 39 / 500);
+  expect(places(4 * huge, huge, huge, 2 ** 40)).toEqual([0, huge, 2 * huge, 3 * huge]);
+  expect([places(huge, huge, huge, 1), places(100, huge, huge, 1)]).toEqual([[0], []]);
 });

@@ -6,6 +6,7 @@ import path from 'node:path';
 import * as native from '../../native.js';
 import { Mapping, patternBytes } from '../../native.js';
 import { MiB, roundUp } from '../../units.js';
+import { places } from '../shared/block.js';
 import { PAGE, PMD, mapped } from '../shared/huge.js';
 import { ownMount } from '../shared/own-mount.js';
 import { defineWorkload, type Context } from '../types.js';
@@ -136,16 +137,12 @@ async function ends(ctx: Context): Promise<void> {
     native.fallocate(fd, 'allocate', 0, Math.floor((bavail * bsize * 0.97) / MiB) * MiB);
     const extents = native.fiemap(fd).filter(({ length }) => length >= 2 * PAGE);
     const byPlace = [...extents].sort((a, b) => a.physical - b.physical);
-    const [lowest, highest] = [byPlace[0]!, byPlace.at(-1)!];
-    const places = [
-      { logical: lowest.logical, physical: lowest.physical },
-      { logical: highest.logical + highest.length - 2 * PAGE, physical: highest.physical + highest.length - 2 * PAGE },
-    ];
+    const chosen = spread(byPlace, ctx.span);
     const size = native.blockDevice(block).size;
-    ctx.prove('ends of the device', { size, physical: places.map(({ physical }) => physical) });
-    ctx.expect(places[1]!.physical > size * 0.9, 'free space should reach the last tenth of the device', places);
+    ctx.prove('ends of the device', { size, places: chosen.length, physical: [chosen[0], chosen.at(-1)].map((place) => place?.physical) });
+    ctx.expect(chosen.at(-1)!.physical > size * 0.9, 'free space should reach the last tenth of the device', chosen.at(-1));
     using buffer = Mapping.anonymous({ length: 2 * PAGE });
-    for (const { logical, physical } of places) {
+    for (const { logical, physical } of chosen) {
       using mapping = Mapping.map({ fd, offset: logical, length: 2 * PAGE });
       const pattern = { kind: 'words', seed: 71, base: physical } as const;
       const filled = mapping.fill(0, 2 * PAGE, pattern);
@@ -160,4 +157,19 @@ async function ends(ctx: Context): Promise<void> {
     fs.closeSync(fd);
     fs.rmSync(filler);
   }
+}
+
+/** Places of two pages in the extents, by physical address: the first, the last, and evenly between them what `span` bytes allow. */
+function spread(extents: readonly { logical: number; physical: number; length: number }[], span: number): { logical: number; physical: number }[] {
+  const total = extents.reduce((sum, { length }) => sum + Math.floor(length / (2 * PAGE)), 0);
+  // A page is where mapping and block device could differ: no more than a few of each huge page.
+  return places(total, 1, PMD, span).map((index) => {
+    let left = index;
+    for (const { logical, physical, length } of extents) {
+      const pieces = Math.floor(length / (2 * PAGE));
+      if (left < pieces) return { logical: logical + left * 2 * PAGE, physical: physical + left * 2 * PAGE };
+      left -= pieces;
+    }
+    throw new RangeError('a place behind the last extent');
+  });
 }

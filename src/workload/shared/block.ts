@@ -17,6 +17,17 @@ export function withBlockDevice<Result>(device: string, work: (fd: number, size:
 /** The start, the middle and the end of `size` bytes: offsets of pieces of `length`, whole 4 KiB. */
 export const spots = (size: number, length: number): number[] => [0, Math.floor(size / 2 / 4096) * 4096, Math.floor((size - length) / 4096) * 4096];
 
+/**
+ * Offsets of pieces of `length` bytes at multiples of `step`, spread evenly over `size` bytes so that they cover `span` bytes
+ * together: at least both ends and the middle, at most all there is.
+ */
+export function places(size: number, step: number, length: number, span: number): number[] {
+  const last = Math.floor(size / step) - 1;
+  const count = Math.min(last + 1, Math.max(3, Math.floor(span / length)));
+  if (count < 2) return last < 0 ? [] : [0];
+  return [...new Set(Array.from({ length: count }, (_, i) => Math.floor((i * last) / (count - 1)) * step))];
+}
+
 export function writeBlocks(ctx: Context, device: string, offsets: readonly number[], length: number, pattern: Extract<Pattern, { kind: 'words' }>): void {
   withBlockDevice(device, (fd) => {
     using buffer = Mapping.anonymous({ length });
