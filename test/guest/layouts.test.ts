@@ -19,3 +19,9 @@ it('a labelled namespace that was lent as a block device has its uuid back', asy
   expect(document.results.map(({ outcome, reason }) => reason ?? outcome), stderr).toEqual(['pass']);
   expect(document.results[0]!.evidence).toMatchObject({ before: { uuid: expect.stringMatching(/^[0-9a-f-]{36}$/), holder_class: 'dax' } });
 });
+
+it('hmem', async () => {
+  const { code, document, stderr } = await runJson(['devdax/subdivide', 'fsdax/dax-active', '--param', 'fs=ext4', '--layout', 'hmem', '--out', path.join(folder, 'hmem')]);
+  expect(document.results.map(({ workload, outcome }) => [workload, outcome]), stderr).toEqual([['fsdax/dax-active', 'skip'], ['fsdax/dax-active', 'skip'], ['devdax/subdivide', 'pass']]);
+  expect(code).toBe(0);
+});

@@ -7,10 +7,20 @@ import { fixtures, runJson, temporary } from './daxrig.js';
 const folder = temporary('lies');
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
+const lies = path.join(fixtures, 'workloads/lies.mjs');
+
 test('every workload notices a lie', async () => {
-  const { code, document } = await runJson(['lie/*', '--load', path.join(fixtures, 'workloads/lies.mjs'), '--out', path.join(folder, 'run')]);
+  const { code, document } = await runJson(['lie/*', '--load', lies, '--out', path.join(folder, 'default')]);
   const others = document.results.filter(({ outcome }) => outcome !== 'fail' && outcome !== 'skip').map(({ id, outcome, reason }) => ({ id, outcome, reason }));
   expect(others).toEqual([]);
   expect(document.results.filter(({ outcome }) => outcome === 'fail').length).toBeGreaterThan(30);
   expect(code).toBe(1);
 }, 600_000);
+
+test.each([
+  ['nfit', ['lie/namespace-labels', 'lie/namespace-sub-section', 'lie/namespace-bad-blocks', 'lie/namespace-attributes']],
+  ['hmem', ['lie/devdax-subdivide']],
+] as const)('so do those that need the layout %s', async (layout, names) => {
+  const { document } = await runJson([...names, '--load', lies, '--layout', layout, '--out', path.join(folder, layout)]);
+  expect(document.results.map(({ workload, outcome }) => [workload, outcome]).sort()).toEqual([...names].map((name) => [name, 'fail']).sort());
+}, 300_000);

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { destroyNamespace, createNamespace } from '../../device/ndctl.js';
 import { makeFileSystem, mountDax } from '../../device/provision.js';
-import { umount } from '../../native.js';
+import { statx, umount } from '../../native.js';
 import { GiB } from '../../units.js';
 import { spareNamespace } from '../shared/namespaces.js';
 import { duration } from '../shared/timing.js';
@@ -49,7 +49,11 @@ export default defineWorkload({
         ctx.step(`${kind}, round ${round + 1}`);
         await time(`mkfs ${kind}`, () => makeFileSystem(kind, device, { huge: true }));
         await time(`mount ${kind}`, () => mountDax(device, folder, kind));
+        const file = path.join(folder, 'file');
+        fs.writeFileSync(file, '');
+        const { dax } = statx(file);
         await time(`umount ${kind}`, () => umount(folder));
+        ctx.expect(dax === true, `a mount that is timed should be one with DAX (${kind})`);
       }
     for (const [name, list] of samples) ctx.metric(name, list);
   },
