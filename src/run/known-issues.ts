@@ -94,6 +94,20 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     why: 'the struct pages of a disabled namespace are never freed: 16 MiB per GiB are lost each time',
   },
   {
+    workload: 'fsdax/grow',
+    from: '5.10',
+    until: '7.3',
+    reason: /^ext4, (truncate|a write behind the end), at once: read\(2\) should give zeros behind the old end; was /,
+    why: 'what a mapping stored behind the end of a file in its last page shows up as data when the file grows',
+  },
+  {
+    workload: 'driver/unbind',
+    from: '5.10',
+    until: '6.1',
+    reason: /^(WARNING in __mark_inode_dirty$|the kernel should complain of nothing else .*\["WARNING in __mark_inode_dirty"\]$)/,
+    why: 'a file system whose device is gone marks inodes dirty that nobody will write back: a warning',
+  },
+  {
     workload: 'namespace/btt-damage',
     from: '5.10',
     reason: /^a write to a sector should end, be it with EIO, when its spare block is lost$/,

@@ -18,6 +18,7 @@ import fsdaxDedupe from './fsdax/dedupe.js';
 import fsdaxDirectIo from './fsdax/direct-io.js';
 import fsdaxDmaTruncate from './fsdax/dma-truncate.js';
 import fsdaxExternalLog from './fsdax/external-log.js';
+import fsdaxGrow from './fsdax/grow.js';
 import fsdaxInodeFlag from './fsdax/inode-flag.js';
 import fsdaxMapSync from './fsdax/map-sync.js';
 import fsdaxMmapMatrix from './fsdax/mmap-matrix.js';
@@ -71,6 +72,7 @@ export const workloads: readonly Workload[] = [
   fsdaxDmaTruncate,
   fsdaxRemap,
   fsdaxPartialOps,
+  fsdaxGrow,
   fsdaxMapSync,
   fsdaxExternalLog,
   fsdaxPoison,
