@@ -7,7 +7,7 @@ import { createDaxDevice, daxAlign, daxFolder, daxRanges, daxSize, destroyDaxDev
 import { softReservedRanges } from '../../device/iomem.js';
 import { waitForFile } from '../../device/provision.js';
 import { tool } from '../../device/tool.js';
-import { Mapping, type Pattern } from '../../native.js';
+import { Mapping, deleteModuleAsync, type Pattern } from '../../native.js';
 import { MiB, hex } from '../../units.js';
 import { PAGE, PMD } from '../shared/huge.js';
 import { onlineMemory, keepMemoryOffline } from '../shared/hotplug.js';
@@ -58,6 +58,7 @@ export default defineWorkload({
     for (const device of owners.devices()) await owners.destroy(device);
     owners.metrics();
     ctx.expect(region.available() === region.size, 'with all devices gone all of the region should be free', { available: region.available(), size: region.size });
+    await reload(ctx, region);
   },
 });
 
@@ -194,6 +195,16 @@ class Owners {
   metrics(): void {
     for (const [what, samples] of Object.entries(this.#times)) this.ctx.metric(what, samples);
   }
+}
+
+/** With the driver unloaded the region is gone; loaded again it is there, whole. */
+async function reload(ctx: Context, region: DaxRegion): Promise<void> {
+  ctx.step('the driver unloaded and loaded');
+  await deleteModuleAsync('dax_hmem');
+  ctx.expect(!fs.existsSync(path.join(region.folder, 'dax_region')), 'with dax_hmem unloaded its region should be gone');
+  ctx.expect(await loadModule('dax_hmem'), 'dax_hmem should load again');
+  const [again] = dynamicRegions();
+  ctx.expect(again?.size === region.size, 'with dax_hmem loaded again the region should be there, whole', again);
 }
 
 /** Sizes and ranges that no device can have. */

@@ -7,7 +7,7 @@ import { daxRanges } from '../../device/daxctl.js';
 import { tool } from '../../device/tool.js';
 import { codeOf } from '../../errors.js';
 import { blockDevice } from '../../native.js';
-import { ndAttribute, ndNumber, spareNamespace } from '../shared/namespaces.js';
+import { ndAttribute, ndNumber, setNdAttribute, spareNamespace } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const BUSES = ['/sys/bus/nd/devices', '/sys/bus/dax/devices'];
@@ -44,6 +44,9 @@ export default defineWorkload({
     if (mode === 'devdax') characterDevice(ctx, made.path, spare.dev);
     else blockDeviceFacts(ctx, made.path, spare.dev, mode);
 
+    ctx.step('what can be set');
+    settable(ctx, spare.region);
+    await scrub(ctx, buses.find(({ regions }) => regions?.some(({ dev }) => dev === spare.region))!.dev);
     ctx.step('nonsense');
     await nonsense(ctx, spare.region);
   },
@@ -176,6 +179,39 @@ function characterDevice(ctx: Context, node: string, namespace: string): void {
   if (!fs.existsSync(path.join('/sys/bus/dax/devices', path.basename(node)))) return;
   const ranges = daxRanges(path.basename(node));
   if (ranges.length > 0) ctx.expect(ranges.length === 1 && ranges[0]!.start === start && ranges[0]!.end === start + size, 'its one mapping should be the device', ranges);
+}
+
+/** A flush of the region's buffers, where it has any; and what an NFIT bus does after a memory error. */
+function settable(ctx: Context, region: string): void {
+  if (has(region, 'deep_flush') && ndAttribute(region, 'deep_flush') === '1') setNdAttribute(region, 'deep_flush', '1');
+  const bus = path.basename(path.dirname(fs.realpathSync(`/sys/bus/nd/devices/${region}`)));
+  if (!has(bus, 'nfit/hw_error_scrub')) return;
+  const was = ndAttribute(bus, 'nfit/hw_error_scrub');
+  ctx.cleanup(() => setNdAttribute(bus, 'nfit/hw_error_scrub', was));
+  for (const value of [was === '0' ? '1' : '0', was]) {
+    setNdAttribute(bus, 'nfit/hw_error_scrub', value);
+    ctx.expect(ndAttribute(bus, 'nfit/hw_error_scrub') === value, 'scrubbing after errors should be as it was set', { value, says: ndAttribute(bus, 'nfit/hw_error_scrub') });
+  }
+}
+
+/** An address range scrub that is asked for is done or refused; where it is done, its count goes up and it ends. */
+async function scrub(ctx: Context, bus: string): Promise<void> {
+  if (!has(bus, 'nfit/scrub')) return ctx.prove('scrub', 'not offered by this bus');
+  const count = (): number => parseInt(ndAttribute(bus, 'nfit/scrub'), 10);
+  const before = count();
+  try {
+    setNdAttribute(bus, 'nfit/scrub', '1');
+  } catch (error) {
+    const code = codeOf(error);
+    ctx.expect(code !== undefined && ['ENOTTY', 'EBUSY', 'EINVAL', 'EOPNOTSUPP', 'ENXIO'].includes(code), 'a scrub should be done or refused', code);
+    return ctx.prove('scrub', code);
+  }
+  for (const deadline = Date.now() + 5000; ndAttribute(bus, 'nfit/scrub').endsWith('+'); ) {
+    ctx.expect(Date.now() < deadline, 'a scrub of emulated memory should end within seconds', ndAttribute(bus, 'nfit/scrub'));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  ctx.prove('scrub', { before, after: count() });
+  ctx.expect(count() >= before, 'the count of scrubs should not go down', { before, after: count() });
 }
 
 /** Values that no attribute can take: refused, and the old value stays. */

@@ -21,17 +21,20 @@ export default defineWorkload({
   about: 'a sector (BTT) namespace: sectors rewritten at random, found again after re-enabling; a file system on it; DAX refused',
   guards: ['ndctl btt-check.sh, btt-errors.sh, btt-pad-compat.sh: data', 'kernel nd_btt'],
   needs: { guest: true, tools: ['ndctl', 'mke2fs'], files: ['/sys/bus/nd/devices'] },
-  params: { sector: [512, 4096] },
+  // 520: 512 bytes with 8 of metadata, which the kernel keeps beside them (btt_rw_integrity).
+  params: { sector: [512, 4096, 520] },
+  thorough: { sector: [520] },
   expectsLog: ['dax-off'],
   async run(ctx: Context) {
-    const sector = Number(ctx.params.sector);
+    const sectorSize = Number(ctx.params.sector);
+    const sector = sectorSize >= 4096 ? 4096 : 512;
     const spare = await spareNamespace(ctx);
-    const { path: device } = await spare.remake({ mode: 'sector', sectorSize: sector });
+    const { path: device } = await spare.remake({ mode: 'sector', sectorSize });
     const random = randomNumbers(ctx.seed);
     /** What each spot holds: the number of its last write. */
     const last = new Map<number, number>();
     const offsets = withBlockDevice(device, (_, size) => {
-      ctx.prove('device', { device, size, sector });
+      ctx.prove('device', { device, size, sector: sectorSize });
       const sectors = Math.floor(size / sector);
       return Array.from({ length: SPOTS }, (_, i) => (i === 0 ? 0 : i === 1 ? sectors - 1 : Math.floor(random() * sectors)) * sector);
     });
