@@ -18,6 +18,7 @@ export default defineWorkload({
   guards: ['ndctl\'s and daxctl\'s view of sysfs', 'kernel sysfs-bus-nvdimm, sysfs-bus-nfit, sysfs-bus-dax'],
   needs: { guest: true, tools: ['ndctl'], files: ['/sys/bus/nd/devices'] },
   params: { mode: ['fsdax', 'devdax', 'sector'] },
+  thorough: { mode: ['sector'] },
   async run(ctx: Context) {
     const mode = ctx.params.mode as 'fsdax' | 'devdax' | 'sector';
     const spare = await spareNamespace(ctx);
