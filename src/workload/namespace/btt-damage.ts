@@ -4,14 +4,13 @@
 // copy; no sector ever shows another one's bytes.
 import fs from 'node:fs';
 import path from 'node:path';
-import { BrokenError, codeOf, messageOf } from '../../errors.js';
+import { codeOf, messageOf } from '../../errors.js';
 import { Mapping, patternBytes } from '../../native.js';
 import { tool } from '../../device/tool.js';
 import { badRanges, covers, makeBad, noBadBlocks } from '../shared/bad-blocks.js';
 import { withBlockDevice } from '../shared/block.js';
 import { BTT_INFO_LENGTH, BTT_INFO_OFFSETS, LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry, type BttInfo, type LogEntry } from '../shared/btt.js';
-import { forceRaw } from '../shared/info-block.js';
-import { ndNumber, spareNamespace, type Spare } from '../shared/namespaces.js';
+import { asRawBytes, ndNumber, spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const SECTOR = 4096;
@@ -119,15 +118,10 @@ interface RawBytes {
   write(offset: number, bytes: Buffer): void;
 }
 
-/** Brings the namespace up as its raw bytes for `work`, and takes it down again. */
-async function raw<Result>(spare: Spare, work: (bytes: RawBytes) => Result): Promise<Result> {
-  await spare.disable();
-  forceRaw(spare.dev, true);
-  try {
-    await spare.enable();
-    const [name] = fs.readdirSync(`/sys/bus/nd/devices/${spare.dev}/block`);
-    if (name === undefined) throw new BrokenError(`${spare.dev}: forced raw, but no block device`);
-    return withBlockDevice(`/dev/${name}`, (fd) =>
+/** The namespace's raw bytes for `work`; it is disabled afterwards. */
+const raw = <Result>(spare: Spare, work: (bytes: RawBytes) => Result): Promise<Result> =>
+  asRawBytes(spare, (device) =>
+    withBlockDevice(device, (fd) =>
       work({
         read(offset, length) {
           using buffer = Mapping.anonymous({ length });
@@ -140,12 +134,8 @@ async function raw<Result>(spare: Spare, work: (bytes: RawBytes) => Result): Pro
           buffer.writeTo(fd, offset, 0, bytes.length);
         },
       }),
-    );
-  } finally {
-    await spare.disable();
-    forceRaw(spare.dev, false);
-  }
-}
+    ),
+  );
 
 /** Changes one word of the map, through the 4 KiB that it lies in. */
 function setMapWord(bytes: RawBytes, { at, info }: Arena, sector: number, change: (word: number) => number): { was: number; is: number } {

@@ -3,15 +3,14 @@
 // with impossible contents is the harder half. Put right again, the namespace must come back with its data.
 import fs from 'node:fs';
 import path from 'node:path';
-import { bindNamespace, ndRegions, unbindNamespace, type NdNamespace } from '../../device/nd.js';
-import { waitForFile } from '../../device/provision.js';
+import type { NdNamespace } from '../../device/nd.js';
 import { BrokenError } from '../../errors.js';
 import { patternBytes } from '../../native.js';
 import { Mapping } from '../../native.js';
 import { PIECE, expectBlocks, spots, withBlockDevice, writeBlocks } from '../shared/block.js';
-import { INFO_LENGTH, INFO_OFFSET, forceRaw, parseInfoBlock, sealed } from '../shared/info-block.js';
+import { INFO_LENGTH, INFO_OFFSET, parseInfoBlock, sealed } from '../shared/info-block.js';
 import { expectOnlyLog } from '../shared/log.js';
-import { spareNamespace, type Spare } from '../shared/namespaces.js';
+import { allNamespaces, asRawBytes, blockDeviceOf, spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 /** Each damage is done to a good block; `seal`: with the checksum put right, so that the contents are judged. */
@@ -38,7 +37,7 @@ export default defineWorkload({
     writeBlocks(ctx, made.path, offsets, PIECE, pattern);
     const others = look(made.dev);
 
-    const good = await raw(spare, (device) => withBlockDevice(device, (fd) => readBlock(fd)));
+    const good = await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => readBlock(fd)));
     const info = parseInfoBlock(good);
     ctx.prove('info block', info);
     ctx.expect(info.signature === 'NVDIMM_PFN_INFO' && info.checksumOk && info.mode === 'pmem', 'the kernel\'s own info block should parse, with its checksum right', info);
@@ -47,7 +46,7 @@ export default defineWorkload({
       ctx.step(name);
       const bad = Buffer.from(good);
       damage(bad);
-      await raw(spare, (device) => withBlockDevice(device, (fd) => writeBlock(fd, seal ? sealed(bad) : bad)));
+      await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => writeBlock(fd, seal ? sealed(bad) : bad)));
       const became = await afterEnabling(spare);
       ctx.prove(name, became);
       ctx.expect(became !== 'pfn', `${name}: the info block should be refused, and the namespace not come up by it`, { became });
@@ -56,7 +55,7 @@ export default defineWorkload({
     }
 
     ctx.step('repaired');
-    await raw(spare, (device) => withBlockDevice(device, (fd) => writeBlock(fd, good)));
+    await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => writeBlock(fd, good)));
     const became = await afterEnabling(spare);
     ctx.expect(became === 'pfn', 'with its info block put right the namespace should come up by it again', { became });
     expectBlocks(ctx, made.path, offsets, PIECE, pattern, 'repaired');
@@ -66,27 +65,6 @@ export default defineWorkload({
 
 /** All other namespaces, by what they are. */
 const look = (but: string): NdNamespace[] => allNamespaces().filter(({ dev }) => dev !== but);
-
-const allNamespaces = (): NdNamespace[] => ndRegions().flatMap(({ namespaces }) => namespaces);
-
-const blockDeviceOf = (dev: string): string | undefined => allNamespaces().find((one) => one.dev === dev)?.blockdev;
-
-/** Brings the namespace up as its raw bytes for `work`, and takes it down again. */
-async function raw<Result>(spare: Spare, work: (device: string) => Result): Promise<Result> {
-  await spare.disable();
-  forceRaw(spare.dev, true);
-  try {
-    bindNamespace(spare.dev);
-    using _ = { [Symbol.dispose]: () => unbindNamespace(spare.dev) };
-    const device = blockDeviceOf(spare.dev);
-    if (device === undefined) throw new BrokenError(`${spare.dev}: forced raw, but no block device`);
-    const node = `/dev/${device}`;
-    await waitForFile(node);
-    return work(node);
-  } finally {
-    forceRaw(spare.dev, false);
-  }
-}
 
 /**
  * What serves the namespace's bytes: the device that the info block describes (pfn), all of them (raw), or nothing. The

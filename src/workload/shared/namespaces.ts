@@ -2,10 +2,12 @@
 // with data on it nobody would lend one.
 import fs from 'node:fs';
 import path from 'node:path';
-import { ndRegions } from '../../device/nd.js';
+import { bindNamespace, ndRegions, unbindNamespace, type NdNamespace } from '../../device/nd.js';
 import { chardevOf, createNamespace, disableNamespace, disableRegion, enableNamespace, enableRegion, namespaces, type Namespace, type NamespaceRequest } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
 import { tool } from '../../device/tool.js';
+import { BrokenError } from '../../errors.js';
+import { forceRaw } from './info-block.js';
 import type { Context } from '../types.js';
 
 export interface Spare {
@@ -42,6 +44,29 @@ export async function spareNamespace(ctx: Context): Promise<Spare> {
     },
     look: async () => (await namespaces(true)).find((one) => one.dev === dev),
   };
+}
+
+/** The namespaces of all regions. */
+export const allNamespaces = (): NdNamespace[] => ndRegions().flatMap(({ namespaces: found }) => found);
+
+/** The block device that serves a namespace itself, by name; undefined where none does, or something claims it. */
+export const blockDeviceOf = (dev: string): string | undefined => allNamespaces().find((one) => one.dev === dev)?.blockdev;
+
+/** Brings the namespace up as its raw bytes for `work`, and takes it down again. */
+export async function asRawBytes<Result>(spare: Spare, work: (device: string) => Result): Promise<Result> {
+  await spare.disable();
+  forceRaw(spare.dev, true);
+  try {
+    bindNamespace(spare.dev);
+    using _ = { [Symbol.dispose]: () => unbindNamespace(spare.dev) };
+    const device = blockDeviceOf(spare.dev);
+    if (device === undefined) throw new BrokenError(`${spare.dev}: forced raw, but no block device`);
+    const node = `/dev/${device}`;
+    await waitForFile(node);
+    return work(node);
+  } finally {
+    forceRaw(spare.dev, false);
+  }
 }
 
 const attribute = (dev: string, name: string): string => path.join('/sys/bus/nd/devices', dev, name);
