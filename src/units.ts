@@ -52,3 +52,9 @@ export function formatSeconds(seconds: number): string {
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   return `${Math.floor(seconds / 60)} m ${String(Math.floor(seconds % 60)).padStart(2, '0')} s`;
 }
+
+/** A measured value for people: five digits at least, and never an exponent: instructions are shown to the last one. */
+export function formatValue(value: number): string {
+  if (Number.isInteger(value) || Math.abs(value) >= 1e5) return value.toFixed(0);
+  return String(Number(value.toPrecision(5)));
+}

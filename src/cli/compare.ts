@@ -5,7 +5,7 @@ import { resolveGuests } from '../run/guests.js';
 import { UNBOUNDED } from '../regress/index.js';
 import { TerminalObserver } from '../report/terminal.js';
 import type { Difference } from '../measure/profile.js';
-import { compareKernels, compareRuns, type MetricComparison } from '../run/compare.js';
+import { compareKernels, compareRuns, type ComparableRun, type Distribution, type MetricComparison } from '../run/compare.js';
 import { loadWorkloads } from '../run/load.js';
 import { chooseWorkloads, parseParam, plan } from '../run/plan.js';
 import { newDocument } from '../run/run.js';
@@ -31,9 +31,9 @@ const builder = (yargs: Argv) =>
 
 type CompareArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
 
-function readRun(folder: string): RunDocument {
+function readRun(folder: string): ComparableRun {
   try {
-    return readSoundDocument(folder) as RunDocument;
+    return readSoundDocument(folder) as ComparableRun;
   } catch (error) {
     if (!(error instanceof DamagedRun)) throw error;
     throw new UsageError(`${folder}: ${error.message}; name the directory of a finished run`, { cause: error });
@@ -85,6 +85,12 @@ async function handler(args: CompareArguments): Promise<void> {
 const percent = (fraction: number): string => (Math.abs(fraction) >= UNBOUNDED ? '?' : `${fraction >= 0 ? '+' : ''}${(100 * fraction).toFixed(2)}%`);
 const value = (number: number): string => (number >= 100 ? number.toFixed(0) : number.toPrecision(3));
 
+/** How the samples of both sides of a regression lie. */
+function distributionText({ metric, unit }: MetricComparison, { a, b }: { a: Distribution; b: Distribution }): string {
+  const line = (side: string, { n, least, q1, median, q3, greatest }: Distribution): string => `  ${side}  ${[least, q1, median, q3, greatest].map(value).join('  ')} ${unit}, ${n} samples`;
+  return `\n${metric}: least, quartiles, greatest\n${line('A', a)}\n${line('B', b)}\n`;
+}
+
 /** Kernel functions behind a regression; what makes less than a hundredth of it is in the JSON only. */
 function whyText({ metric, unit, a, b }: MetricComparison, why: readonly Difference[]): string {
   const signed = (number: number): string => `${number >= 0 ? '+' : ''}${number.toFixed(0)}`;
@@ -104,7 +110,10 @@ function show(comparisons: readonly MetricComparison[], json: boolean, document:
     const widths = [0, 1, 2, 3, 4].map((column) => Math.max(0, ...rows.map((row) => row[column]!.length)));
     process.stdout.write('\n');
     for (const row of rows) process.stdout.write(`${row.map((cell, i) => (i < 5 ? cell.padEnd(widths[i]!) : cell)).join('  ')}\n`);
-    for (const comparison of comparisons) if (comparison.why) process.stdout.write(whyText(comparison, comparison.why));
+    for (const comparison of comparisons) {
+      if (comparison.distributions) process.stdout.write(distributionText(comparison, comparison.distributions));
+      if (comparison.why) process.stdout.write(whyText(comparison, comparison.why));
+    }
     const count = (verdict: string): number => comparisons.filter((comparison) => comparison.verdict === verdict).length;
     process.stdout.write(`\n${['regressed', 'improved', 'unchanged', 'inconclusive'].map((verdict) => `${count(verdict)} ${verdict}`).join(', ')}\n`);
     if (document) process.stdout.write(`results: ${document.run.folder}\n`);

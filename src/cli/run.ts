@@ -6,7 +6,7 @@ import { UsageError, codeOf } from '../errors.js';
 import { parseSize } from '../units.js';
 import { coverageText } from '../report/coverage.js';
 import { FORMATS, parseFormat, type FormatRequest } from '../report/index.js';
-import { TerminalObserver, summary } from '../report/terminal.js';
+import { TerminalObserver, mediansText, summary } from '../report/terminal.js';
 import { exitCodeOf } from '../run/result.js';
 import { run, type RunOptions } from '../run/run.js';
 import { defined, guestOptions, readGuestOptions, readSeed, recordFinished, recordOptions, untilSignal, wholeNumber } from './guest-options.js';
@@ -33,6 +33,7 @@ const builder = (yargs: Argv) =>
     .option('param', { type: 'string', array: true, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE], for example fs=xfs' })
     .option('out', { type: 'string', describe: 'run directory (default: one below the state folder)' })
     .option('format', { type: 'string', array: true, default: [] as string[], describe: 'report: text, ktap or junit, NAME[=FILE]; repeatable' })
+    .option('medians', { type: 'boolean', describe: 'a table with the median of every metric (default: with --clock icount)' })
     .option('bisect', { type: 'boolean', default: false, describe: 'exit 0, 1, or 125 for everything else, as git bisect run expects' })
     .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })
     .example('$0 run', 'everything, in guests of this Debian\'s newest kernel')
@@ -73,6 +74,7 @@ async function handler(args: RunArguments): Promise<void> {
   }
   if (args.json) process.stdout.write(`${JSON.stringify(document, null, 1)}\n`);
   if (document.coverage) human.write(`\n${coverageText(document.coverage)}\n`);
+  if (args.medians ?? args.clock === 'icount') human.write(`\n${mediansText(document)}\n`);
   human.write(`${summary(document, (Date.now() - started) / 1000)}\n`);
   const code = exitCodeOf(document.totals, args.bisect);
   // What a Ctrl-C left undone is lost, whatever the rest came to.

@@ -1,10 +1,11 @@
 // What a person sees of a run: a live table on a terminal, one line per workload otherwise, then a summary.
-import { formatSeconds } from '../units.js';
+import { formatSeconds, formatValue } from '../units.js';
 import type { PlannedInstance } from '../run/plan.js';
 import { OUTCOMES, type Outcome, type RunResult } from '../run/result.js';
 import type { RunDocument, RunObserver } from '../run/runner.js';
 import { repeatCommand } from './repeat.js';
 import type { Target } from '../run/target.js';
+import { quartiles } from '../store/summary.js';
 
 const COLOURS: Record<Outcome, number> = { pass: 32, fail: 31, xfail: 33, skip: 36, broken: 35, lost: 35 };
 const CLEAR_LINE = '\x1b[2K';
@@ -105,6 +106,30 @@ export class TerminalObserver implements RunObserver {
     if (this.#drawn > 0) this.#out.write(`\x1b[${this.#drawn}A\x1b[J${CLEAR_LINE}`);
     this.#drawn = 0;
   }
+}
+
+/** One line per metric: its median, or the least and the greatest of the medians where an instance ran several times. */
+export function mediansText({ results }: RunDocument): string {
+  const rows = new Map<string, { cells: string[]; unit: string; n: number; medians: number[] }>();
+  const kernels = new Set(results.map(({ kernel, layout }) => `${kernel} ${layout ?? ''}`));
+  for (const { id, kernel, layout, outcome, metrics } of results) {
+    if (outcome !== 'pass' && outcome !== 'xfail') continue;
+    for (const { name, unit, samples } of metrics) {
+      if (samples.length === 0) continue;
+      const cells = [kernels.size > 1 ? `${id} [${[kernel, layout].filter(Boolean).join(' ')}]` : id, name];
+      const key = cells.join(': ');
+      const row = rows.get(key) ?? { cells, unit, n: 0, medians: [] };
+      row.n += samples.length;
+      row.medians.push(quartiles(Float64Array.from(samples)).median);
+      rows.set(key, row);
+    }
+  }
+  const table = [...rows.values()].map(({ cells, unit, n, medians }) => {
+    const [low, high] = [Math.min(...medians), Math.max(...medians)].map(formatValue);
+    return [...cells, low === high ? low! : `${low} to ${high}`, unit, `${n} sample${n === 1 ? '' : 's'}`];
+  });
+  const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...table.map((row) => row[column]!.length)));
+  return ['medians', ...table.map((row) => row.map((cell, i) => (i === 2 ? cell.padStart(widths[i]!) : i < 4 ? cell.padEnd(widths[i]!) : cell)).join('  '))].join('\n');
 }
 
 /** The last lines of a run: counts, what failed and why, where everything is. */

@@ -3,7 +3,9 @@
 import { BrokenError, UsageError, messageOf } from '../errors.js';
 import { SequentialComparison, compareAll, type CompareInput, type Direction, type FamilyComparison } from '../regress/index.js';
 import { differences, type Difference, type Profile } from '../measure/profile.js';
+import type { Environment } from '../store/environment.js';
 import type { RunDirectory } from '../store/rundir.js';
+import { quartiles, type Quartiles } from '../store/summary.js';
 import type { Workload } from '../workload/types.js';
 import { bootTarget, makeTarget, type Guests } from './guests.js';
 import type { PlannedInstance } from './plan.js';
@@ -24,8 +26,22 @@ export interface Series {
 export interface MetricComparison extends FamilyComparison {
   metric: string;
   unit: string;
+  /** Of a regression: how the samples of A and of B lie. */
+  distributions?: { a: Distribution; b: Distribution };
   /** Of a regression where instructions were counted: kernel functions that cost more or less in B, most first. */
   why?: Difference[];
+}
+
+/** All samples of one side, whatever block they are of; in the metric's unit. */
+export interface Distribution extends Quartiles {
+  n: number;
+  least: number;
+  greatest: number;
+}
+
+function distributionOf(blocks: readonly number[][]): Distribution {
+  const samples = Float64Array.from(blocks.flat()).sort();
+  return { n: samples.length, least: samples[0]!, ...quartiles(samples), greatest: samples.at(-1)! };
 }
 
 /** Makes series of results: `side` says whose they are, `block` which run of it. */
@@ -69,7 +85,12 @@ const inputOf = ({ id, clock, direction, a, b }: Series, delta?: number): Compar
 
 /** The verdicts over all metrics together (Benjamini-Hochberg). */
 export function judge(series: readonly Series[], delta?: number): MetricComparison[] {
-  return compareAll(series.map((one) => inputOf(one, delta))).map((comparison, i) => ({ metric: series[i]!.id, unit: series[i]!.unit, ...comparison }));
+  return compareAll(series.map((one) => inputOf(one, delta))).map((comparison, i) => metricComparison(series[i]!, comparison));
+}
+
+function metricComparison({ id, unit, a, b }: Series, comparison: FamilyComparison): MetricComparison {
+  const distributions = comparison.verdict === 'regressed' ? { distributions: { a: distributionOf(a), b: distributionOf(b) } } : {};
+  return { metric: id, unit, ...comparison, ...distributions };
 }
 
 /** A small generator (mulberry32): which of two kernels runs first is drawn, not alternated. */
@@ -130,7 +151,7 @@ export async function compareKernels(options: CompareOptions): Promise<MetricCom
     }
     if (looks?.settled(collector.complete())) break;
   }
-  const comparisons = judge(collector.complete(), options.delta);
+  const comparisons = looks ? looks.verdicts(collector.complete()) : judge(collector.complete(), options.delta);
   if (guests.options.clock === 'icount' && !signal.aborted) {
     try {
       await explain(comparisons, options);
@@ -171,57 +192,70 @@ async function explain(comparisons: MetricComparison[], { guests, instances, dir
 }
 
 /** Sequential looks at all metrics: an error rate shared between them, so that looking often does not inflate it. */
-class Looks {
+export class Looks {
   readonly #tests = new Map<string, { test: SequentialComparison; seen: number }>();
 
+  /** `most`: blocks after which what is not settled stays inconclusive. */
   constructor(
     private readonly most: number,
     private readonly delta: number | undefined,
   ) {}
 
+  /** Takes the blocks that are new in each series. Gives true when no further block could change a verdict. */
   settled(series: readonly Series[]): boolean {
-    return series.every((one) => {
+    for (const one of series) {
       let entry = this.#tests.get(one.id);
       if (!entry) {
         const test = new SequentialComparison({ id: one.id, clock: one.clock === 'wall' ? 'wall' : 'icount', direction: one.direction, maxBlocks: this.most, confidence: 1 - 0.01 / series.length, ...(this.delta === undefined ? {} : { delta: this.delta }) });
         this.#tests.set(one.id, (entry = { test, seen: 0 }));
       }
-      let { state } = entry.test;
-      for (; entry.seen < one.a.length; entry.seen++) state = entry.test.push(one.a[entry.seen]!, one.b[entry.seen]!);
-      return state.state !== 'collecting';
-    });
+      for (; entry.seen < one.a.length; entry.seen++) entry.test.push(one.a[entry.seen]!, one.b[entry.seen]!);
+    }
+    return series.every(({ id }) => this.#tests.get(id)!.test.state.state !== 'collecting');
+  }
+
+  /**
+   * What the looks found, of the blocks up to the one that settled it: a fresh test of all blocks, at a moment that the samples
+   * have chosen, would be wrong more often than it says. A series that nobody has looked at yet (the run was cut short) is
+   * judged by its blocks, of which it says how many.
+   */
+  verdicts(series: readonly Series[]): MetricComparison[] {
+    const unseen = new Map(judge(series.filter(({ id }) => !this.#tests.get(id)?.test.state.comparison), this.delta).map((one) => [one.metric, one]));
+    return series.map((one) => unseen.get(one.id) ?? metricComparison(one, { ...this.#tests.get(one.id)!.test.state.comparison!, q: null }));
   }
 }
 
-/** Fields of two runs that must agree before their numbers may be compared. */
-export function comparable(a: RunDocument, b: RunDocument): void {
-  const facts = ({ run, results }: RunDocument): Record<string, unknown> => {
-    const guest = (run.guests[0] ?? {}) as Record<string, unknown>;
-    return {
-      machine: run.host.cpu,
-      clock: [...new Set(results.map(({ clock }) => clock))].join(' and '),
-      accelerator: guest.accel,
-      'QEMU version': guest.qemu,
-      CPUs: guest.cpus,
-      layout: (guest.layout as { name?: string } | undefined)?.name,
-    };
-  };
-  const [left, right] = [facts(a), facts(b)];
-  for (const key of Object.keys(left))
-    if (JSON.stringify(left[key]) !== JSON.stringify(right[key])) throw new UsageError(`the runs differ in ${key}: ${String(left[key])} against ${String(right[key])}; their timings cannot be compared`);
+/** Fields of an environment that two runs may differ in on purpose: what is compared may be a command line or a set-up. */
+const MAY_DIFFER: ReadonlySet<string> = new Set(['append', 'setup']);
+
+/** Throws UsageError, naming the field, where two results were not measured under the same circumstances. */
+function checkComparable(id: string, a: Environment, b: Environment): void {
+  for (const key of new Set([...Object.keys(a), ...Object.keys(b)]))
+    if (!MAY_DIFFER.has(key) && a[key] !== b[key]) throw new UsageError(`${id}: the runs differ in ${key}: ${a[key] ?? 'not known'} against ${b[key] ?? 'not known'}; their timings cannot be compared`);
+}
+
+/** A run that was recorded, and what each of its results was measured under. */
+export interface ComparableRun {
+  document: RunDocument;
+  environments: readonly Environment[];
 }
 
 /** Compares two finished runs: the i-th result of an instance is its i-th block. */
-export function compareRuns(a: RunDocument, b: RunDocument, workloads: readonly Workload[], delta?: number): MetricComparison[] {
-  comparable(a, b);
+export function compareRuns(a: ComparableRun, b: ComparableRun, workloads: readonly Workload[], delta?: number): MetricComparison[] {
   const collector = new SeriesCollector(workloads);
-  for (const [side, { results }] of [['a', a], ['b', b]] as const) {
+  const environments = new Map<string, Environment>();
+  for (const [side, run] of [['a', a], ['b', b]] as const) {
     const seen = new Map<string, number>();
-    for (const result of results) {
+    run.document.results.forEach((result, i) => {
       const block = seen.get(result.id) ?? 0;
       seen.set(result.id, block + 1);
+      if (result.metrics.length === 0) return;
+      const pair = `${result.id} ${block}`;
+      const first = environments.get(pair);
+      if (first) checkComparable(result.id, first, run.environments[i]!);
+      else environments.set(pair, run.environments[i]!);
       collector.add(side, block, result);
-    }
+    });
   }
   return judge(collector.complete(), delta);
 }

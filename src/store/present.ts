@@ -1,5 +1,6 @@
 // Trends and verdicts as people read them, as JSON and as CSV.
 import { UNBOUNDED } from '../regress/index.js';
+import { formatValue } from '../units.js';
 import { describeEnvironment, ENVIRONMENT_FIELDS } from './environment.js';
 import type { Session } from './history.js';
 import { seriesTitle, type Check, type Trend } from './trend.js';
@@ -7,12 +8,6 @@ import { seriesTitle, type Check, type Trend } from './trend.js';
 const dateOf = ({ started }: Session): string => new Date(started).toISOString();
 /** To the minute, UTC. */
 const shortDate = (session: Session): string => dateOf(session).slice(0, 16).replace('T', ' ');
-
-/** Five digits at least, and never an exponent: instructions are shown to the last one. */
-export function formatValue(value: number): string {
-  if (Number.isInteger(value) || Math.abs(value) >= 1e5) return value.toFixed(0);
-  return String(Number(value.toPrecision(5)));
-}
 
 const percent = (share: number): string => `${(share * 100).toFixed(Math.abs(share) < 0.0995 ? 2 : 1)}%`;
 const signedPercent = (share: number): string => (Math.abs(share) >= 10 ? `x${formatValue(1 + share)}` : `${share > 0 ? '+' : ''}${percent(share)}`);

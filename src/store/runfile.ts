@@ -128,8 +128,11 @@ function parseDocument(text: string): Document {
   return { run: run as Document['run'], started, results };
 }
 
-/** run.json of a finished or unfinished run with all its metrics sound, for who judges them. Throws DamagedRun, naming what is wrong. */
-export function readSoundDocument(folder: string): object {
+/**
+ * run.json of a finished or unfinished run with all its metrics sound, for who judges them, and what each of its results was measured
+ * under. Throws DamagedRun, naming what is wrong.
+ */
+export function readSoundDocument(folder: string): { document: object; environments: Environment[] } {
   const document = parseDocument(readFile(folder, 'run.json').toString('utf8'));
   document.results.forEach(({ id, metrics }, i) => {
     const [refused] = metricsOf(metrics).refused;
@@ -138,7 +141,10 @@ export function readSoundDocument(folder: string): object {
   });
   const { host, guests } = document.run;
   if (!isObject(host) || !Array.isArray(guests)) throw new DamagedRun('run.json: run.host or run.guests is missing');
-  return { schema: SCHEMA, run: document.run, results: document.results };
+  const { results } = document;
+  const labels = results.some(({ accel }) => accel === undefined) ? labelsFor(results, readEvents(folder)) : [];
+  const surroundings = surroundingsOf(document.run, textOf(document.run.version) ?? '');
+  return { document: { schema: SCHEMA, run: document.run, results }, environments: results.map((result, i) => environmentIn(surroundings, result, labels[i])) };
 }
 
 interface EventLog {
@@ -198,6 +204,11 @@ function readEvents(folder: string): EventLog {
   return { missing: false, digest: sha256(content), started, name: `events-${sha256(lines[0]!).slice(0, 12)}`, results, torn };
 }
 
+/** Labels of results, from the events of the same run; none where those are fewer or more. */
+function labelsFor(results: readonly Fields[], events: EventLog | undefined): readonly (string | undefined)[] {
+  return events?.results.length === results.length ? events.results.map(({ label }) => label) : [];
+}
+
 function fromDocument(folder: string, { run, started, results }: Document, digest: string): StoredRun {
   const finished = textOf(run.endedAt);
   const local = results.some(({ accel }) => accel === undefined);
@@ -205,7 +216,7 @@ function fromDocument(folder: string, { run, started, results }: Document, diges
   // The event of a result is written before run.json is.
   const late = finished === undefined && events !== undefined && events.results.length > results.length;
   const list = late ? events.results.map(({ result }) => result) : results;
-  const labels = events?.results.length === list.length ? events.results.map(({ label }) => label) : [];
+  const labels = labelsFor(list, events);
   const base = emptyRun(folder, run.id, started, textOf(run.version) ?? '');
   const notes = late ? [`run.json lacked ${events.results.length - results.length} of ${events.results.length} results; taken from events.ndjson`] : [];
   const { id: _, startedAt: _s, endedAt: _e, folder: _f, version: _v, guests, ...rest } = run;
@@ -252,26 +263,41 @@ const emptyRun = (folder: string, run: string, started: number, version: string)
   leftOut: [],
 });
 
+/** What a whole run was measured under. */
+interface Surroundings {
+  host: Fields;
+  guests: Fields[];
+  command: string[];
+  version: string;
+}
+
+const surroundingsOf = (run: Fields, version: string): Surroundings => ({
+  host: isObject(run.host) ? run.host : {},
+  guests: Array.isArray(run.guests) ? run.guests.filter(isObject) : [],
+  command: Array.isArray(run.command) ? run.command.map(String) : [],
+  version,
+});
+
+/** What one of its results was measured under; `label` names the device of a local one. */
+function environmentIn({ guests, ...run }: Surroundings, { kernel, accel, layout, clock }: Fields, label: string | undefined): Environment {
+  return environmentOf({
+    ...run,
+    guest: guests.find((guest) => guest.kernel === kernel && (!isObject(guest.layout) || textOf(layout) === undefined || guest.layout.name === layout)),
+    clock: clock === 'icount' ? 'icount' : 'wall',
+    accel: textOf(accel),
+    layout: textOf(layout),
+    device: textOf(accel) === undefined ? label : undefined,
+  });
+}
+
 function withResults(base: StoredRun, run: Fields, list: readonly Fields[], labels: readonly (string | undefined)[]): StoredRun {
-  const host = isObject(run.host) ? run.host : {};
-  const guests = Array.isArray(run.guests) ? run.guests.filter(isObject) : [];
-  const command = Array.isArray(run.command) ? run.command.map(String) : [];
+  const surroundings = surroundingsOf(run, base.version);
   const leftOut: string[] = [];
   const results = list.map((result, i): StoredResult => {
-    const { workload, kernel, outcome, params, accel, layout, clock } = result;
+    const { workload, kernel, outcome, params } = result;
     if (!textOf(workload)) throw new DamagedRun(`results[${i}].workload is missing`);
     if (typeof kernel !== 'string') throw new DamagedRun(`results[${i}].kernel is missing`);
     if (!OUTCOMES.includes(outcome as Outcome)) throw new DamagedRun(`results[${i}].outcome is ${JSON.stringify(outcome) ?? 'missing'}`);
-    const environment = environmentOf({
-      host,
-      guest: guests.find((guest) => guest.kernel === kernel && (!isObject(guest.layout) || textOf(layout) === undefined || guest.layout.name === layout)),
-      command,
-      version: base.version,
-      clock: clock === 'icount' ? 'icount' : 'wall',
-      accel: textOf(accel),
-      layout: textOf(layout),
-      device: textOf(accel) === undefined ? labels[i] : undefined,
-    });
     const { metrics, refused } = metricsOf(result.metrics);
     leftOut.push(...refused.map((reason) => `results[${i}] ${String(workload)}: ${reason}`));
     return {
@@ -283,7 +309,7 @@ function withResults(base: StoredRun, run: Fields, list: readonly Fields[], labe
       seconds: typeof result.seconds === 'number' ? result.seconds : 0,
       seed: Number.isSafeInteger(result.seed) ? (result.seed as number) : null,
       digest: textOf(result.digest) ?? null,
-      environment,
+      environment: environmentIn(surroundings, result, labels[i]),
       metrics,
     };
   });

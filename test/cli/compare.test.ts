@@ -33,11 +33,24 @@ describe('daxrig compare A B', () => {
     ['another clock', ({ results }) => (results[0]!.metrics[0]!.clock = 'wall'), /measured by icount and by wall/],
     ['no host', ({ run }) => delete run.host, /run\.host or run\.guests is missing/],
     ['no start', ({ run }) => delete run.startedAt, /run\.startedAt is no date/],
+    ['another machine', ({ run }) => ((run.guests as Record<string, unknown>[])[0]!.qemu = '9.0'), /the runs differ in qemu: 7\.2\.22 against 9\.0; their timings cannot be compared/],
   ])('refuses %s, in one line that names it', async (_, spoil, line) => {
     const { code, stdout, stderr } = await compared(spoil);
     expect([code, stdout]).toEqual([2, '']);
     expect(stderr).toMatch(line);
     expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  it.each<[string, Record<string, string>, string]>([
+    ['a CPU', { cpu: 'Another CPU' }, 'cpu: Some CPU against Another CPU'],
+    ['a microcode', { microcode: '0x2' }, 'microcode: not known against 0x2'],
+    ['a governor', { governor: 'powersave' }, 'governor: not known against powersave'],
+  ])('refuses wall times that differ in %s, and takes counted instructions', async (_, host, named) => {
+    for (const clock of ['wall', 'icount'] as const) {
+      const results = [result({ clock, samples: { m: [100, 101, 100] } })];
+      const { code, stderr } = await daxrig('compare', writeRun(scratch(), { results }), writeRun(scratch(), { results, host }));
+      expect([code, stderr.trimEnd()]).toEqual(clock === 'wall' ? [2, `daxrig: fsdax/faults: the runs differ in ${named}; their timings cannot be compared`] : [0, '']);
+    }
   });
 
   it('leaves out what has no samples, and what a failed workload measured', async () => {

@@ -1,6 +1,7 @@
 // The reports, from a document with every outcome in it.
 import { describe, expect, it } from 'vitest';
 import { FORMATS, parseFormat } from '../../src/report/index.js';
+import { mediansText } from '../../src/report/terminal.js';
 import { totalsOf, exitCodeOf, type Outcome, type RunResult } from '../../src/run/result.js';
 import type { RunDocument } from '../../src/run/runner.js';
 
@@ -78,4 +79,20 @@ describe('exit codes', () => {
 describe('--format', () => {
   it.each([['ktap', { format: 'ktap' }], ['junit=a=b.xml', { format: 'junit', file: 'a=b.xml' }], ['text', { format: 'text' }]])('%s', (value, request) => expect(parseFormat(value)).toEqual(request));
   it.each(['html', 'x', 'ktap='])('refuses %s', (value) => expect(() => parseFormat(value)).toThrow(/--format/));
+});
+
+describe('the table of medians', () => {
+  const metric = (name: string, samples: number[]) => ({ name, unit: 'ns', clock: 'icount' as const, samples });
+  it('has a line per metric of what passed, and both ends where an instance ran several times', () => {
+    const text = mediansText(document([
+      result('pass', { metrics: [metric('first fault', [3, 1, 2]), metric('none', [])] }),
+      result('pass', { metrics: [metric('first fault', [5, 5])] }),
+      result('fail', { metrics: [metric('first fault', [99])] }),
+    ]));
+    expect(text.split('\n')).toEqual(['medians', 'group/pass fs=ext4  first fault  2 to 5  ns  5 samples']);
+  });
+  it('says which kernel where there are several', () => {
+    const text = mediansText(document([result('pass', { metrics: [metric('m', [1])] }), result('pass', { kernel: '6.12', metrics: [metric('m', [2])] })]));
+    expect(text).toContain('group/pass fs=ext4 [6.1.0]');
+  });
 });

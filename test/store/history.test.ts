@@ -2,7 +2,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { compareKernels, findRunFolders, findSeries, kernelLine, metricNames, read, record, SessionReader, type Database } from '../../src/store/index.js';
-import { csvHeader, csvLine, csvLines, formatValue, sparkline, trendText } from '../../src/store/present.js';
+import { csvHeader, csvLine, csvLines, sparkline, trendText } from '../../src/store/present.js';
+import { formatValue } from '../../src/units.js';
 import { checkSeries, trendsOf, type CheckOptions, type TrendOptions } from '../../src/store/trend.js';
 import { result, scratch, writeRun, writeSessions } from './support.js';
 
