@@ -1,8 +1,9 @@
 /*
  * The loop that the addon's touch() is measured against: what a C programmer would write, without guard and bookkeeping.
- * touch FILE LENGTH: maps LENGTH bytes of FILE at a multiple of 2 MiB, then for each line "STRIDE DROP REPEAT TIMED" on stdin
- * prints the nanoseconds that REPEAT passes of one locked or per STRIDE bytes took; DROP is 1 for dropping the page-table
- * entries before each, TIMED is 1 for a sample of the clock around every access, as well.
+ * touch FILE LENGTH [OFFSET [OTHERS]]: maps LENGTH bytes of FILE, from OFFSET on, at a multiple of 2 MiB, then for each line "STRIDE
+ * DROP REPEAT TIMED" on stdin prints the nanoseconds that REPEAT passes of one locked or per STRIDE bytes took; DROP is 1 for dropping
+ * the page-table entries before each, TIMED is 1 for a sample of the clock around every access, as well. OTHERS is how many other
+ * mappings the process has: the kernel looks through them at every fault, and Node has some hundreds.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -27,14 +28,18 @@ static inline void touch(char* at) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc < 3 || argc > 5) return 2;
+  const off_t offset = argc > 3 ? strtoll(argv[3], NULL, 10) : 0;
   const size_t length = strtoull(argv[2], NULL, 10);
   const size_t align = 2 << 20;
   const int fd = open(argv[1], O_RDWR);
+  // Neighbours of different protection stay mappings of their own.
+  for (long i = argc > 4 ? strtol(argv[4], NULL, 10) : 0; i > 0; --i)
+    if (mmap(NULL, 4096, i % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) return 1;
   char* room = mmap(NULL, length + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (fd < 0 || room == MAP_FAILED) return 1;
   char* memory = (char*)(((uintptr_t)room + align - 1) / align * align);
-  if (mmap(memory, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) return 1;
+  if (mmap(memory, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset) == MAP_FAILED) return 1;
   double* samples = malloc(length / 4096 * sizeof(double));
   for (size_t i = 0; i < length / 4096; ++i) samples[i] = 0;
 

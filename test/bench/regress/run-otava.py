@@ -1,10 +1,9 @@
-"""Runs a checkout of Apache Otava on series from stdin: argv[1] is the checkout, stdin {series, thresholds}, stdout the
-number of series with a change point at each threshold."""
+"""Runs Apache Otava on series from stdin: stdin {series, thresholds}, stdout the number of series with a change point at each
+threshold."""
 import json
 import sys
 
-sys.path.insert(0, sys.argv[1])
-from otava.analysis import compute_change_points  # noqa: E402
+from otava.analysis import compute_change_points
 
 job = json.load(sys.stdin)
 print(json.dumps([

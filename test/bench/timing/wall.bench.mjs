@@ -1,10 +1,11 @@
-// A/A by wall clock in real guests: many restored copies of one saved guest run timing/faults one after another; comparisons are made of
-// disjoint runs of them, two neighbours a block, which is A and which is B by coin. Promised: at most 1.5% called either way.
+// A/A by wall clock in real guests: timing/faults runs again and again, each time after a boot of its own (--restored: in restored
+// copies of one saved guest); comparisons are made of disjoint runs of them, two neighbours a block, which is A and which is B by coin.
+// Promised: at most 1.5% called either way.
 //
-//   node test/bench/timing/wall.bench.mjs [--quick] [--kernel K] [--from RUN_DIRECTORY]
+//   node test/bench/timing/wall.bench.mjs [--quick] [--restored] [--kernel K] [--from RUN_DIRECTORY]
 //
-// 264 copies give 208 comparisons (16 groups of 8 blocks, 13 metrics) and take about half an hour; --from judges a run made before:
-//   daxrig run timing/faults --param fs=ext4 --param level=pte --repeat 264 --jobs 1 --out RUN_DIRECTORY
+// 264 boots give 208 comparisons (16 groups of 8 blocks, 13 metrics) and take about an hour; --from judges a run made before:
+//   daxrig run timing/faults --param fs=ext4 --param level=pte --repeat 264 --no-snapshot --jobs 1 --out RUN_DIRECTORY
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,22 +13,22 @@ import { parseArgs } from 'node:util';
 import { compareAll } from '../../../dist/regress/index.js';
 import { randomBits } from '../../../dist/run/compare.js';
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, kernel: { type: 'string' }, from: { type: 'string' } } });
-const COPIES = values.quick ? 32 : 264;
+const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, restored: { type: 'boolean', default: false }, kernel: { type: 'string' }, from: { type: 'string' } } });
+const TIMES = values.quick ? 32 : 264;
 const PROMISED = 0.015;
 
-function copies() {
+function runs() {
   if (values.from !== undefined) return JSON.parse(readFileSync(`${values.from}/run.json`, 'utf8')).results;
   const main = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
-  const words = ['run', 'timing/faults', '--param', 'fs=ext4', '--param', 'level=pte', '--repeat', String(COPIES), '--jobs', '1', '--no-record', '--json'];
+  const words = ['run', 'timing/faults', '--param', 'fs=ext4', '--param', 'level=pte', '--repeat', String(TIMES), '--jobs', '1', '--no-record', '--json', ...(values.restored ? [] : ['--no-snapshot'])];
   const { stdout, stderr } = spawnSync(process.execPath, [main, ...words, ...(values.kernel ? ['--kernel', values.kernel] : [])], { encoding: 'utf8', maxBuffer: 2 ** 30 });
   if (stdout !== '') return JSON.parse(stdout).results;
   console.error(stderr);
   process.exit(1);
 }
 
-const results = copies().filter(({ outcome }) => outcome === 'pass');
-console.log(`${results.length} copies on ${results[0]?.kernel}: ${results[0]?.accel}`);
+const results = runs().filter(({ outcome }) => outcome === 'pass');
+console.log(`${results.length} ${values.restored ? 'restored copies' : 'runs'} on ${results[0]?.kernel}: ${results[0]?.accel}`);
 console.log('blocks x samples  comparisons  regressed  improved  unchanged  inconclusive  called    of families  median detectable');
 let failed = results.length < 16;
 for (const [blocks, samples] of [[8, 5], [8, Infinity], [16, 5], [16, Infinity]]) {
