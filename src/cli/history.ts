@@ -101,7 +101,7 @@ function chooseSeries(database: Database, globs: readonly string[], params: read
   for (const glob of globs) {
     if (findSeries(database, [glob]).length > 0) continue;
     const near = nearest(glob, names) ?? names.find((name) => name.includes(glob.replaceAll('*', '')));
-    throw new UsageError(`no metric "${glob}" is recorded${near === undefined ? '' : `; did you mean "${near}"?`} ${names.length === 1 ? `There is "${names[0]}"` : `There are ${names.length}: "daxrig history --csv" lists them`}`);
+    throw new UsageError(`no metric "${glob}" is recorded${near === undefined ? '.' : `; did you mean "${near}"?`} ${names.length === 1 ? `There is "${names[0]}"` : `There are ${names.length}: "daxrig history --csv" lists them`}`);
   }
   const series = findSeries(database, globs).filter((one) => params.every(([key, values]) => values.includes(String(one.params[key]))));
   if (series.length === 0) throw new UsageError(`no series with --param ${params.map(([key, values]) => `${key}=${values.join(',')}`).join(' --param ')} is recorded`);

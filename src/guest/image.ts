@@ -69,7 +69,9 @@ echo 20 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 [ -d /daxrig/files ] && cp -a /daxrig/files/. /
 cd /run/daxrig
 export HOME=/run/daxrig PATH=/usr/sbin:/usr/bin:/sbin:/bin UV_THREADPOOL_SIZE=4
-node --no-warnings /daxrig/dist/guest/start.cjs
+# Where addresses are not random, V8's are not either.
+grep -qw norandmaps /proc/cmdline && seed=--random-seed=1
+node --no-warnings $seed /daxrig/dist/guest/start.cjs
 say "{\\"type\\":\\"agent-exit\\",\\"status\\":$?}"
 poweroff -f
 `;

@@ -37,7 +37,7 @@ async function withRepair<T, Options extends StoreOptions>(file: string, given: 
       if (!repaired) continue;
       const { kept, counts, gone } = repaired;
       const runs = counts.imported;
-      options.note(`${file}: was broken; kept as ${kept}, made anew from ${runs === 0 ? 'nothing: no run directory that it knew could be read; import them again' : `${runs} run director${runs === 1 ? 'y' : 'ies'} that it knew`}`);
+      options.note(`${file}: was broken; kept as ${kept}, made anew from ${runs === 0 ? 'nothing: no run directory that it knew could be read; import them again' : `${runs} run director${runs === 1 ? 'y' : 'ies'}`}`);
       for (const folder of gone) options.note(`${folder}: was in the broken database and is gone; import it from where it is now`);
     }
   }

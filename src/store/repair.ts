@@ -3,15 +3,16 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, UsageError, codeOf } from '../errors.js';
 import { acceptedRows, restoreAccepted, type AcceptedRow } from './accepted.js';
-import { isOurs, lockOf, openForWriting, type OpenOptions } from './database.js';
+import { defaultDatabase, isOurs, lockOf, openForWriting, type OpenOptions } from './database.js';
 import { importRuns, noCounts, type ImportCounts } from './import.js';
+import { runsRoot } from './rundir.js';
 import { looksLikeRun } from './runfile.js';
 import { explained, isCorruption, isReadOnly, loadSqlite } from './sqlite.js';
 
 export interface Repair {
   /** Where the broken file is now. */
   kept: string;
-  /** Run directories that it knew and that are still there. */
+  /** Run directories that it knew and that are still there, and those of the default place. */
   counts: ImportCounts;
   /** Those that are gone. */
   gone: string[];
@@ -99,7 +100,7 @@ async function knownAccepted(file: string): Promise<AcceptedRow[]> {
   }
 }
 
-/** Folders of the runs that can still be read out of a broken file, from either end of its table. */
+/** Folders of the runs that can still be read out of a broken file, from either end of its table; for the default one, also those where runs go. */
 async function knownFolders(file: string): Promise<{ folders: string[]; gone: string[] }> {
   const Sqlite = await loadSqlite();
   const found = new Set<string>();
@@ -115,5 +116,13 @@ async function knownFolders(file: string): Promise<{ folders: string[]; gone: st
     }
   }
   const all = [...found];
-  return { folders: all.filter(looksLikeRun), gone: all.filter((folder) => !looksLikeRun(folder)) };
+  const there = [...all.filter(looksLikeRun), ...(path.resolve(file) === path.resolve(defaultDatabase()) ? inDefaultPlace() : [])];
+  return { folders: [...new Set(there.map((folder) => fs.realpathSync(folder)))], gone: all.filter((folder) => !looksLikeRun(folder)) };
+}
+
+/** The runs that the database of the default place is made of, whatever can still be read of it. */
+function inDefaultPlace(): string[] {
+  const root = runsRoot();
+  const names = fs.existsSync(root) ? fs.readdirSync(root) : [];
+  return names.map((name) => path.join(root, name)).filter(looksLikeRun);
 }

@@ -59,7 +59,12 @@ describe('QEMU arguments', () => {
     expect(qemuArgs(config('nfit'), files, { kind: 'boot', shareRam: true }).join(' ')).toMatch(/-device nvdimm,id=nvdimm1,memdev=nv1,label-size=131072/);
   });
   it('escape commas in file names', () => expect(qemuArgs(config('default'), { ...files, console: 'a,b' }, { kind: 'boot', shareRam: false })).toContain('file,id=console,path=a,,b'));
-  it('append the user\'s words last', () => expect(kernelCommandLine({ layout: findLayout('default'), append: 'foo=1' })).toMatch(/memmap=1G!4G foo=1$/));
+  it('append the user\'s words last', () => expect(kernelCommandLine({ layout: findLayout('default'), clock: 'wall', append: 'foo=1' })).toMatch(/memmap=1G!4G foo=1$/));
+  it('have addresses that are not random where instructions are counted, and only there', () => {
+    const words = (clock: 'wall' | 'icount') => kernelCommandLine({ layout: findLayout('default'), clock }).split(' ');
+    expect(words('icount')).toContain('norandmaps');
+    expect(words('wall')).not.toContain('norandmaps');
+  });
   it('a job fits its block or is refused', () => {
     expect(JSON.parse(jobBlock({ a: 1 }).toString().replace(/\0+$/, ''))).toEqual({ a: 1 });
     expect(() => jobBlock('x'.repeat(70_000))).toThrow(/a guest takes/);

@@ -6,7 +6,7 @@ import { BrokenError, UsageError } from '../../src/errors.js';
 import { openForReading, openForWriting } from '../../src/store/database.js';
 import { findRunFolders, metricNames, read, record } from '../../src/store/index.js';
 import { APPLICATION_ID, SCHEMA_VERSION } from '../../src/store/schema.js';
-import { daxrig, program, scratch, start, writeSessions } from './support.js';
+import { daxrig, program, scratch, start, writeRun, writeSessions } from './support.js';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -159,7 +159,7 @@ describe('a broken database', () => {
     const notes: string[] = [];
     expect(await read(db, options(notes), metricNames)).toEqual(['fsdax/faults/first write']);
     expect(runsIn(db)).toBe(39);
-    expect(notes).toEqual([expect.stringMatching(/made anew from 39 run directories that it knew$/), `${gone}: was in the broken database and is gone; import it from where it is now`]);
+    expect(notes).toEqual([expect.stringMatching(/made anew from 39 run directories$/), `${gone}: was in the broken database and is gone; import it from where it is now`]);
     expect(brokenFiles(folder)).toHaveLength(1);
   });
 
@@ -179,12 +179,27 @@ describe('a broken database', () => {
     await expect(read(db, options(), metricNames)).rejects.toThrow(/is no timings database/);
     expect(brokenFiles(folder)).toEqual([]);
     vi.stubEnv('XDG_DATA_HOME', folder);
+    vi.stubEnv('XDG_STATE_HOME', path.join(folder, 'none'));
     fs.mkdirSync(path.join(folder, 'daxrig'));
     const standard = path.join(folder, 'daxrig', 'timings.db');
     fs.copyFileSync(db, standard);
     const notes: string[] = [];
     expect(await read(standard, options(notes), metricNames)).toEqual([]);
     expect(notes[0]).toMatch(/made anew from nothing: no run directory that it knew could be read; import them again$/);
+  });
+
+  it('of the default place is made anew from the default runs, too, though nothing of it can be read', async () => {
+    const { db, folder } = await stored(3);
+    vi.stubEnv('XDG_DATA_HOME', folder);
+    vi.stubEnv('XDG_STATE_HOME', path.join(folder, 'state'));
+    for (let i = 0; i < 4; i++) writeRun(path.join(folder, 'state/daxrig/runs'));
+    fs.mkdirSync(path.join(folder, 'daxrig'));
+    const standard = path.join(folder, 'daxrig', 'timings.db');
+    fs.copyFileSync(db, standard);
+    overwrite(standard, 0, fs.statSync(standard).size);
+    const notes: string[] = [];
+    expect(await read(standard, options(notes), metricNames)).toEqual(['fsdax/faults/first write']);
+    expect(notes).toEqual([expect.stringMatching(/made anew from 4 run directories$/)]);
   });
 
   it('is made anew once when several find it so', async () => {

@@ -31,7 +31,7 @@ export default defineWorkload({
   onRequest: true,
   run(ctx: Context) {
     const level = String(ctx.params.level) as 'pte' | 'pmd';
-    const bench = new Bench(ctx, level === 'pte' ? { step: PAGE, count: 256, alignSkew: PAGE } : { step: PMD, count: 8, alignSkew: 0 });
+    const bench = new Bench(ctx, level === 'pte' ? { step: PAGE, count: 256, alignSkew: PAGE } : { step: PMD, count: 16, alignSkew: 0 });
     for (const extent of EXTENTS) for (const access of ACCESSES) bench.first(extent, access);
     bench.later();
     for (const extent of ['written', 'unwritten'] as const) bench.synchronous(extent);

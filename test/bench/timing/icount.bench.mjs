@@ -1,7 +1,7 @@
 // Counted instructions in real guests: how much the medians of fault metrics spread over fresh boots, what pairs of boots of one
 // kernel are called, and whether one pair finds a fault path that was made about 1% longer on purpose (lengthen.sh).
 //
-//   node test/bench/timing/icount.bench.mjs [--quick] [--kernel K] [--fs ext4|xfs]
+//   node test/bench/timing/icount.bench.mjs [--quick] [--kernel K] [--fs ext4|xfs] [--level pte|pmd]
 //
 // Boots are made one after another (--no-snapshot), each with a seed of its own: random numbers differ from boot to boot.
 import { spawnSync } from 'node:child_process';
@@ -13,9 +13,9 @@ import { parseArgs } from 'node:util';
 import { SeriesCollector, judge } from '../../../dist/run/compare.js';
 import { workloads } from '../../../dist/workload/index.js';
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, kernel: { type: 'string' }, fs: { type: 'string', default: 'ext4' } } });
+const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, kernel: { type: 'string' }, fs: { type: 'string', default: 'ext4' }, level: { type: 'string' } } });
 const BOOTS = values.quick ? 3 : 21;
-const LEVELS = values.quick ? ['pte'] : ['pte', 'pmd'];
+const LEVELS = values.level ? [values.level] : values.quick ? ['pte'] : ['pte', 'pmd'];
 const main = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
 const lengthen = fileURLToPath(new URL('lengthen.sh', import.meta.url));
 const SPREAD = 0.002;
