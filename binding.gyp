@@ -24,6 +24,7 @@
         "native/region.cc",
         "native/system.cc",
         "native/trace.cc",
+        "native/uring.cc",
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # SWALLOW: errors that a worker thread cannot throw any more because it is being terminated must not end the process.

@@ -7,6 +7,7 @@
 #include "forked.h"
 #include "names.h"
 #include "pages.h"
+#include "uring.h"
 
 #ifndef MAP_SYNC
 #define MAP_SYNC 0x80000
@@ -346,6 +347,19 @@ Job writeToCall(Args& args) {
       transferred);
 }
 
+// ringTransfer(mapping, fd, fileOffset, offset, length, write, registered, parts)
+Job ringTransferCall(Args& args) {
+  const auto region = args.region(0);
+  const int fd = args.fd(1);
+  const std::uint64_t fileOffset = args.size(2, "fileOffset");
+  const Span span = args.span(3, *region);
+  if (span.length > kMaxTransfer) outOfRange("length of one transfer must be less than 2 GiB");
+  const std::uint64_t parts = args.size(7, "parts", kMaxRingParts);
+  if (parts == 0) outOfRange("parts must be 1 at the least");
+  const RingTransfer transfer{span, fd, fileOffset, args.boolean(5, "write"), args.boolean(6, "registered"), static_cast<unsigned>(parts)};
+  return job([transfer] { return ringTransfer(transfer); }, [](Napi::Env env, std::uint64_t moved) { return numberValue(env, moved); });
+}
+
 Napi::Object forkValue(Napi::Env env, const ForkResult& result, const Span& span) {
   Napi::Object value = verdictValue(env, result.verdict, offsetOf(span));
   value.Set("done", numberValue(env, result.done));
@@ -413,6 +427,7 @@ void exportMapping(const Exports& exports) {
   onlyNow<remapOntoCall>(exports, "remapOnto");
   both<readFromCall>(exports, "readFrom");
   both<writeToCall>(exports, "writeTo");
+  both<ringTransferCall>(exports, "ringTransfer");
   both<forkCall<forkVerify>>(exports, "forkVerify");
   both<forkCall<forkWrite>>(exports, "forkWrite");
   both<pagemapScanCall>(exports, "pagemapScan");

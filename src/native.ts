@@ -37,6 +37,7 @@ export interface NativeCalls {
   unmap(mapping: number, offset: number, length: number): void;
   readFrom(mapping: number, fd: number, fileOffset: number, offset: number, length: number): number;
   writeTo(mapping: number, fd: number, fileOffset: number, offset: number, length: number): number;
+  ringTransfer(mapping: number, fd: number, fileOffset: number, offset: number, length: number, write: boolean, registered: boolean, parts: number): number;
   forkVerify(mapping: number, offset: number, length: number, ...pattern: RawPattern): RawFork;
   forkWrite(mapping: number, offset: number, length: number, ...pattern: RawPattern): RawFork;
   pagemapScan(mapping: number, offset: number, length: number): PageRange[];
@@ -390,6 +391,20 @@ export interface TouchResult {
   /** Of the samples. */
   unit?: 'ns' | 'ticks';
   signal?: FaultSignal;
+}
+
+export interface RingTransferOptions {
+  /** Its offset is a multiple of 4 KiB where it is open for O_DIRECT. */
+  fd: number;
+  fileOffset?: number;
+  offset?: number;
+  /** Less than 2 GiB. */
+  length: number;
+  direction: 'to-file' | 'from-file';
+  /** Register the memory first (IORING_REGISTER_BUFFERS): its pages stay pinned as long as the ring is there. */
+  registered?: boolean;
+  /** Requests submitted at once, up to 256, each for its share in whole pages. Default 1. */
+  parts?: number;
 }
 
 export interface FaultCount {
@@ -811,6 +826,23 @@ export class Mapping implements Disposable {
   }
   async writeToAsync(fd: number, fileOffset: number, offset: number, length: number): Promise<number> {
     return later('writeTo', this.#transferArgs(fd, fileOffset, offset, length));
+  }
+
+  /**
+   * A transfer by io_uring between the mapping and a file, its requests submitted together. Bytes moved by all of them. SystemError of
+   * io_uring_setup: the kernel has no io_uring (ENOSYS) or it is disabled (EPERM); of io_uring_register: the memory cannot be registered.
+   */
+  ringTransfer(options: RingTransferOptions): number {
+    return now('ringTransfer', this.#ringArgs(options));
+  }
+  async ringTransferAsync(options: RingTransferOptions): Promise<number> {
+    return later('ringTransfer', this.#ringArgs(options));
+  }
+
+  #ringArgs(options: RingTransferOptions): Parameters<NativeCalls['ringTransfer']> {
+    const { fd, fileOffset = 0, offset = 0, length, direction, registered = false, parts = 1 } = record('options', options);
+    const write = oneOf('direction', direction, ['to-file', 'from-file']) === 'to-file';
+    return [...this.#transferArgs(fd, fileOffset, offset, length), write, flag('registered', registered), whole('parts', parts, 1, 256)];
   }
 
   #transferArgs(fd: number, fileOffset: number, offset: number, length: number): [number, number, number, number, number] {

@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { messageOf } from '../errors.js';
 import type { GuestJob } from '../guest/agent.js';
+import { touch } from '../guest/cache.js';
 import type { GuestImage } from '../guest/image.js';
 import type { GuestConfig } from '../guest/qemu.js';
 import { Session, type GuestEnd } from '../guest/session.js';
@@ -138,6 +139,8 @@ export class GuestTarget implements Target {
     const { config, snapshot } = this.#options;
     const job = this.#job(instance, options);
     if (!snapshot) {
+      // Of a run of many boots, other runs would evict the image as one that nobody uses any more.
+      touch(path.dirname(config.initramfs));
       const session = await Session.start(config, { ...files, ram: options.folder }, { kind: 'boot', shareRam: false }, { job });
       try {
         await waitReady(session, config);

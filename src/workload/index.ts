@@ -16,6 +16,7 @@ import driverUnbind from './driver/unbind.js';
 import fsdaxDaxActive from './fsdax/dax-active.js';
 import fsdaxDedupe from './fsdax/dedupe.js';
 import fsdaxDirectIo from './fsdax/direct-io.js';
+import fsdaxIoUring from './fsdax/io-uring.js';
 import fsdaxDmaTruncate from './fsdax/dma-truncate.js';
 import fsdaxExternalLog from './fsdax/external-log.js';
 import fsdaxGrow from './fsdax/grow.js';
@@ -68,7 +69,7 @@ export const workloads: readonly Workload[] = [
   fsdaxPteFault,
   fsdaxPmdFault,
   fsdaxMmapMatrix,
-  fsdaxDirectIo,
+  fsdaxDirectIo, fsdaxIoUring,
   fsdaxDmaTruncate,
   fsdaxRemap,
   fsdaxPartialOps,

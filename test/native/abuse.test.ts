@@ -66,6 +66,8 @@ const rows = (mapping: Mapping): Row[] => {
     method('remapOnto', ...part, [mapping, 'mapping'], [8192, 'size']),
     method('readFrom', [NOWHERE, 'fd'], [0, 'size'], ...part),
     method('writeTo', [NOWHERE, 'fd'], [0, 'size'], ...part),
+    row('ringTransfer', (fd, fileOffset, offset, length, direction, parts) => mapping.ringTransfer({ fd, fileOffset, offset, length, direction, parts }),
+      [NOWHERE, 'fd'], [0, 'size'], ...part, ['to-file', 'name'], [1, 'size']),
     method('pagemap', ...part),
     method('pagemapScan', ...part),
     method('pageLevel', [0, 'size'], ['smaps', 'name'], ['read', 'name']),

@@ -475,6 +475,31 @@ describe('transfers', () => {
     }
   });
 
+  it('go by io_uring, in several requests at once', async (context) => {
+    using file = scratchFile(5 * PAGE);
+    using mapping = Mapping.anonymous({ length: 8 * PAGE });
+    mapping.fill(0, 8 * PAGE, words(5));
+    const transfer = { fd: file.fd, length: 5 * PAGE, parts: 3 };
+    try {
+      mapping.ringTransfer({ fd: file.fd, length: PAGE, direction: 'from-file' });
+    } catch (error) {
+      if (error instanceof SystemError && error.syscall === 'io_uring_setup') context.skip(`no io_uring here: ${error.code}`);
+      throw error;
+    }
+    mapping.fill(0, 8 * PAGE, words(5));
+    expect(await mapping.ringTransferAsync({ ...transfer, direction: 'to-file' })).toBe(5 * PAGE);
+    expect(mapping.ringTransfer({ ...transfer, direction: 'to-file', fileOffset: 5 * PAGE, registered: true })).toBe(5 * PAGE);
+    mapping.fill(0, 8 * PAGE, bytes(0));
+    expect(mapping.ringTransfer({ ...transfer, direction: 'from-file', registered: true, parts: 256 })).toBe(5 * PAGE);
+    expect(mapping.verify(0, 5 * PAGE, words(5)).ok).toBe(true);
+    // At the end of a file a request comes out short, past it empty.
+    expect(mapping.ringTransfer({ fd: file.fd, length: 8 * PAGE, fileOffset: 7 * PAGE, direction: 'from-file', parts: 4 })).toBe(3 * PAGE);
+    mapping.unmap(0, PAGE);
+    expect(codeThrown(() => mapping.ringTransfer({ ...transfer, direction: 'to-file' }))).toBe('EFAULT');
+    expect(codeThrown(() => mapping.ringTransfer({ ...transfer, direction: 'to-file', registered: true }))).toBe('EFAULT');
+    expect(codeThrown(() => mapping.ringTransfer({ fd: 9999, offset: PAGE, length: PAGE, direction: 'to-file' }))).toBe('EBADF');
+  });
+
   it('stop at the end of the file and at holes', () => {
     using file = scratchFile(PAGE + 100);
     using mapping = Mapping.anonymous({ length: 4 * PAGE });
