@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -257,6 +258,8 @@ std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_
   check(retryInterrupted([&] { return ftruncate(to, file.st_size); }), "ftruncate");
   // Parts taken in turn by a few threads: memory, not a disk, is what this waits for.
   constexpr off_t kPart = off_t{32} << 20;
+  // The guest whose memory is being copied has copies that run already: they come first.
+  constexpr int kBehindOthers = 10;
   std::atomic<off_t> next{0};
   std::atomic<std::uint64_t> written{0};
   std::exception_ptr failure;
@@ -264,6 +267,7 @@ std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_
   const auto skipFrom = static_cast<off_t>(skipStart);
   const auto skipTo = static_cast<off_t>(std::max(skipStart, skipEnd));
   auto work = [&] {
+    setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kBehindOthers);  // as nice(1); where it may not, it is only less polite
     try {
       for (off_t begin = next.fetch_add(kPart); begin < file.st_size; begin = next.fetch_add(kPart)) {
         const off_t end = std::min<off_t>(begin + kPart, file.st_size);
@@ -276,10 +280,9 @@ std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_
       next = file.st_size;
     }
   };
-  std::vector<std::thread> others(std::min(3U, std::max(1U, std::thread::hardware_concurrency()) - 1));
-  for (std::thread& other : others) other = std::thread(work);
-  work();
-  for (std::thread& other : others) other.join();
+  std::vector<std::thread> workers(std::clamp(std::thread::hardware_concurrency(), 1U, 4U));
+  for (std::thread& worker : workers) worker = std::thread(work);
+  for (std::thread& worker : workers) worker.join();
   if (failure) std::rethrow_exception(failure);
   return written;
 }

@@ -103,8 +103,8 @@ if (!upToDate()) {
       for (const name of ['binding.gyp', 'native'])
         if (!existsSync(join(folder, name))) symlinkSync(join('..', '..', name), join(folder, name));
     }
-    // An existing Makefile runs gyp again by itself, as it was run first, when binding.gyp is newer.
-    if (force || !existsSync(join(folder, 'build', 'Makefile'))) gyp('configure', sanitize ? ['-Dsanitize=1'] : []);
+    // Every time: a Makefile that makes itself anew, because binding.gyp is newer, leaves one whose paths lead nowhere.
+    gyp('configure', sanitize ? ['-Dsanitize=1'] : []);
     gyp('build');
   }
 }

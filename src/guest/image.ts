@@ -2,14 +2,14 @@
 // and the file system tools with their libraries, and depends on the host alone; the second holds one kernel's
 // modules. An initramfs needs no device that the host serves in its own time, so a guest made from it can be saved
 // and, under icount, repeats to the bit.
-import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { BrokenError, UsageError, messageOf } from '../errors.js';
+import { runProgram } from '../native.js';
 import { GiB } from '../units.js';
 import { cached, digestOf, evict } from './cache.js';
 import { CpioArchive } from './cpio.js';
-import { loadedPart } from './elf.js';
+import { interpreterOf, loadedPart } from './elf.js';
 import type { GuestKernel } from './kernel.js';
 import { programRoot } from '../paths.js';
 import { planModules, readModule } from './modules.js';
@@ -83,21 +83,34 @@ const FSTAB = [
 
 const WRAPPER = '#!/bin/sh\nexec node /daxrig/dist/cli/main.js "$@"\n';
 
-/** Libraries that the programs load, by the dynamic loader's own word. */
+/** Libraries that programs and the addon load, by the word of the dynamic loader that Node asks for, as ldd(1) asks it. */
 async function librariesOf(files: readonly string[]): Promise<string[]> {
-  const stdout = await new Promise<string>((resolve, reject) => {
-    execFile('ldd', files, (error, text) => {
-      // Status 1 says that one of them is static, and so needs none; what of the others is printed all the same.
-      if (error && typeof error.code !== 'number') reject(new BrokenError(`ldd cannot be run (${messageOf(error)}); it comes with the C library`));
-      else resolve(text);
-    });
-  });
-  const missing = /^\s*(\S+) => not found/m.exec(stdout);
-  if (missing) {
-    const before = stdout.slice(0, missing.index).match(/^\S.*(?=:$)/gm)?.at(-1) ?? files[0]!;
-    throw new BrokenError(`${before}: its library ${missing[1]} is not found on this machine; reinstall the package it came with`);
+  const loader = interpreterOf(firstBytes(process.execPath));
+  if (loader === undefined) return []; // a static Node loads no addon, and says so itself
+  const found = await Promise.all(files.map(async (file) => {
+    const static_ = !file.endsWith('.node') && interpreterOf(firstBytes(file)) === undefined;
+    return static_ ? [] : librariesOfOne(loader, file);
+  }));
+  return [...new Set(found.flat())].sort();
+}
+
+async function librariesOfOne(loader: string, file: string): Promise<string[]> {
+  const { stdout, stderr, status } = await runProgram(loader, ['--list', file]);
+  const missing = /^\s*(\S+) => not found/m.exec(stdout)?.[1] ?? /(\S+): cannot open shared object file/.exec(stderr)?.[1];
+  if (missing !== undefined) throw new BrokenError(`${file}: its library ${missing} is not found on this machine; reinstall the package it came with`);
+  if (status !== 0) throw new BrokenError(`${file}: its libraries cannot be listed (${loader}: ${stderr.trim().split('\n')[0]})`);
+  return [...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]!);
+}
+
+/** Where an ELF file's headers are. */
+function firstBytes(file: string): Buffer {
+  const fd = fs.openSync(file, 'r');
+  try {
+    const bytes = Buffer.alloc(4096);
+    return bytes.subarray(0, fs.readSync(fd, bytes));
+  } finally {
+    fs.closeSync(fd);
   }
-  return [...new Set([...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]!))].sort();
 }
 
 /** Dependencies that a guest has no use for, and so for nothing that they depend on; with what they do on the host. */
