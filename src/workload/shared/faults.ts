@@ -15,7 +15,15 @@ export interface FaultSubject {
 
 export const faultMetric = (name: string): MetricDeclaration => ({ name, unit: 'ns', better: 'lower' });
 
-/** Touches each entry once, expects exactly `faults` of them to fault (none of these a major one unless said), keeps the times. */
+/**
+ * Whether so many faults were taken, of a run of `accesses`. The kernel counts them by thread, and its own housekeeping takes pages of
+ * the thread's heap and stack away now and then (khugepaged, compaction, NUMA balancing): a few more, where they are few among many.
+ */
+export function tookFaults(counted: number, expected: number, accesses: number): boolean {
+  return counted >= expected && counted <= expected + Math.min(3, Math.floor(accesses / 8));
+}
+
+/** Touches each entry once, expects `faults` of them to fault (none of these a major one unless said), keeps the times. */
 export function faultsOf(
   ctx: Context,
   subject: FaultSubject,
@@ -31,7 +39,7 @@ export function faultsOf(
   const { minorFaults, majorFaults } = touched;
   ctx.prove(what, { accesses: count, minorFaults, majorFaults });
   const all = minorFaults + majorFaults;
-  ctx.expect(all === faults, `${what}: ${count} accesses every ${step} bytes should take exactly ${faults} faults`, { minorFaults, majorFaults });
+  ctx.expect(tookFaults(all, faults, count), `${what}: ${count} accesses every ${step} bytes should take ${faults} faults`, { minorFaults, majorFaults });
   ctx.expect(major || majorFaults === 0, `${what}: no fault should be a major one: all blocks are there`, { minorFaults, majorFaults });
   if (metric !== undefined) ctx.metric(metric, [...touched.samples!.subarray(0, touched.done)]);
   return touched;
