@@ -13,7 +13,7 @@ import { defined, guestOptions, readGuestOptions, readSeed, recordFinished, reco
 
 const builder = (yargs: Argv) =>
   recordOptions(guestOptions(yargs))
-    .positional('names', { type: 'string', array: true, default: [] as string[], describe: 'workloads to run, by name or glob; default: all' })
+    .positional('names', { type: 'string', array: true, default: [] as string[], describe: 'workloads to run, by name or glob, with all their parameters\' values; default: every workload, each value once' })
     .option('target', { choices: ['auto', 'guest', 'local'] as const, default: 'auto' as const, describe: 'where: a QEMU guest, or this machine (auto: local when --device is given)' })
     .option('device', { type: 'string', array: true, default: [] as string[], describe: 'local: /dev/daxX.Y, or a folder on a DAX mount' })
     .option('destroy-data', { type: 'string', array: true, default: [] as string[], describe: 'names again what of --device may be overwritten' })

@@ -32,6 +32,6 @@ export const command: CommandModule<object, WorkloadsArguments> = {
       if (quick) process.stdout.write('  quick    yes\n');
       if (metrics) process.stdout.write(`  metrics  ${metrics.map((metric) => `${metric.name} (${metric.unit})`).join(', ')}\n`);
     }
-    process.stdout.write(`\n${workloads.length} workloads, ${plan(chooseWorkloads(workloads, [])).length} instances by default, ${plan(chooseWorkloads(workloads, []), { extent: 'thorough' }).length} with --thorough, ${plan(workloads.filter(({ onRequest }) => onRequest)).length} on request, ${plan(quickOnes(workloads), { extent: 'quick' }).length} with --quick\n`);
+    process.stdout.write(`\n${workloads.length} workloads, ${plan(chooseWorkloads(workloads, []), { eachOnce: true }).length} instances in a run of everything, ${plan(chooseWorkloads(workloads, [])).length} by name, ${plan(chooseWorkloads(workloads, []), { extent: 'thorough' }).length} with --thorough, ${plan(workloads.filter(({ onRequest }) => onRequest)).length} on request, ${plan(quickOnes(workloads), { extent: 'quick' }).length} with --quick\n`);
   },
 };

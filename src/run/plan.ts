@@ -63,12 +63,17 @@ export function parseParam(text: string): [string, string[]] {
 /** How much of each workload a run takes: --quick, as declared, or --thorough. */
 export type Extent = 'quick' | 'default' | 'thorough';
 
+/** Whether a run takes each value of a parameter once: one of everything does, one that names workloads or values wants them all. */
+export const takesEachOnce = (names: readonly string[], params: readonly string[], extent: Extent): boolean => names.length === 0 && params.length === 0 && extent === 'default';
+
 export interface PlanOptions {
   /** Keeps instances whose parameter has one of the values; a workload without that parameter is kept. */
   only?: ReadonlyMap<string, string[]>;
   /** Facts of a local device: they replace what would have been multiplied. */
   fixed?: Record<string, ParamValue>;
   extent?: Extent;
+  /** Each value of each parameter once, instead of every value with every other: what a run of everything takes. */
+  eachOnce?: boolean;
 }
 
 /** The values of one parameter that a run of this extent takes. A parameter that the user names has all. */
@@ -78,8 +83,18 @@ function valuesFor({ thorough, quick }: Workload, key: string, values: readonly 
   return extent === 'quick' ? usual.filter((value) => quick?.[key]?.includes(value) ?? true) : usual;
 }
 
+/**
+ * Sets of parameters in which each value occurs. `turn` moves parameters against each other: the pairs that one workload leaves out are
+ * those of another.
+ */
+function eachValueOnce(params: Readonly<Record<string, readonly ParamValue[]>>, turn: number): Params[] {
+  const keys = Object.entries(params);
+  const count = Math.max(1, ...keys.map(([, values]) => values.length));
+  return Array.from({ length: count }, (_, i) => Object.fromEntries(keys.map(([key, values], place) => [key, values[(i + place * turn) % values.length]!])));
+}
+
 /** All instances of the chosen workloads. Throws UsageError for parameters and values that none of them has. */
-export function plan(workloads: readonly Workload[], { only = new Map<string, string[]>(), fixed = {}, extent = 'default' }: PlanOptions = {}): PlannedInstance[] {
+export function plan(workloads: readonly Workload[], { only = new Map<string, string[]>(), fixed = {}, extent = 'default', eachOnce = false }: PlanOptions = {}): PlannedInstance[] {
   for (const [key, values] of only) {
     const known = workloads.flatMap((workload) => workload.params?.[key]?.map(String) ?? []);
     if (known.length === 0) throw new UsageError(`--param ${key}: none of the chosen workloads has a parameter ${key}`);
@@ -87,9 +102,10 @@ export function plan(workloads: readonly Workload[], { only = new Map<string, st
     if (unknown !== undefined) throw new UsageError(`--param ${key}=${unknown}: known values are ${[...new Set(known)].join(', ')}`);
   }
   const seen = new Set<string>();
-  return workloads.flatMap((workload) => {
+  return workloads.flatMap((workload, index) => {
     const taken = Object.entries(workload.params ?? {}).map(([key, values]) => [key, only.has(key) ? values : valuesFor(workload, key, values, extent)] as const);
-    return multiply(Object.fromEntries(taken)).flatMap((values) => {
+    const offered = Object.fromEntries(taken);
+    return (eachOnce ? eachValueOnce(offered, index) : multiply(offered)).flatMap((values) => {
       const params = { ...values };
       for (const key of Object.keys(params)) if (workload.needs.dax && fixed[key] !== undefined) params[key] = fixed[key];
       for (const [key, wanted] of only) if (key in params && !wanted.includes(String(params[key]))) return [];

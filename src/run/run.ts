@@ -15,7 +15,7 @@ import { bootTarget, defaultJobs, hazardsOf, makeTarget, resolveGuests, type Gue
 import { loadWorkloads } from './load.js';
 import { LocalTarget } from './local-target.js';
 import { applyProfile, configChanges, readProfile, saveProfile } from './profile.js';
-import { chooseWorkloads, parseParam, plan, quickOnes, type Extent, type PlannedInstance } from './plan.js';
+import { chooseWorkloads, parseParam, plan, quickOnes, takesEachOnce, type Extent, type PlannedInstance } from './plan.js';
 import { inParallel } from './pool.js';
 import { totalsOf, type ParamValue } from './result.js';
 import { RUN_SCHEMA, notRun, runAll, type RunDocument, type RunObserver, type WorkItem } from './runner.js';
@@ -60,7 +60,8 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
   if (!local && options.device.length > 0) throw new UsageError('--device names real memory of this machine; with it, leave --target guest out');
   if (local && options.kernel.length > 0) throw new UsageError('--kernel is for guests; a local target runs on the kernel of this machine');
 
-  const instances = plan(chosen, { only, extent: options.extent });
+  const eachOnce = takesEachOnce(options.names, options.param, options.extent);
+  const instances = plan(chosen, { only, extent: options.extent, eachOnce });
   // Made before the long preparations, so that a folder that cannot be written is known first; taken back if they fail.
   const directory = RunDirectory.create(options.out);
   const prepared = await (async () => {
@@ -141,7 +142,7 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
     if (!devices.some(({ device }) => fs.existsSync(name) && fs.realpathSync(name) === device.path)) throw new UsageError(`--destroy-data ${name}: is not named by --device`);
   const targets = (devices.length > 0 ? devices : [undefined]).map((entry) => ({
     target: new LocalTarget({ device: entry?.device.path, load: options.load, thorough: options.extent === 'thorough', coverage: options.coverage ?? false, ...spanOf(options) }),
-    instances: plan(chosen, { only, fixed: entry ? factsOf(entry.device) : {}, extent: options.extent }),
+    instances: plan(chosen, { only, fixed: entry ? factsOf(entry.device) : {}, extent: options.extent, eachOnce: takesEachOnce(options.names, options.param, options.extent) }),
   }));
   // One after another: instances share the machine's kernel log and the device.
   return { jobs: 1, suspects: [], coverable: () => new Map(), boot: () => Promise.resolve(targets) };

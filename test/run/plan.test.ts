@@ -1,6 +1,6 @@
 // Which instances a run consists of: by default, --quick, --thorough, and by --param.
 import { expect, it } from 'vitest';
-import { plan, quickOnes } from '../../src/run/plan.js';
+import { chooseWorkloads, plan, quickOnes, takesEachOnce } from '../../src/run/plan.js';
 import { workloads } from '../../src/workload/index.js';
 import type { Workload } from '../../src/workload/types.js';
 
@@ -37,4 +37,18 @@ it('declarations name only parameters and values that exist, and leave something
   }
 });
 
-it('by default there are at least 60 instances', () => expect(plan(workloads).length).toBeGreaterThanOrEqual(60));
+it('a run of everything takes each value once, and over the workloads every pair', () => {
+  const all = ['a', 'b'].map((name) => workload({ name: `x/${name}`, params: { ...params, size: [1, 2, 3] } }));
+  expect(ids(all, { eachOnce: true })).toEqual([
+    'x/a fs=ext4,map=mem,size=1', 'x/a fs=xfs,map=dev,size=2', 'x/a fs=ext4,map=mem,size=3',
+    'x/b fs=ext4,map=dev,size=3', 'x/b fs=xfs,map=mem,size=1', 'x/b fs=ext4,map=dev,size=2',
+  ]);
+  expect(ids([workload({})], { eachOnce: true })).toEqual(['a/b']);
+  for (const { name, params: declared = {}, thorough } of workloads) {
+    const taken = plan(workloads.filter((one) => one.name === name), { eachOnce: true });
+    for (const [key, values] of Object.entries(declared)) expect(new Set(taken.map((instance) => instance.params[key])), `${name} ${key}`).toEqual(new Set(values.filter((value) => !thorough?.[key]?.includes(value))));
+  }
+  expect([takesEachOnce([], [], 'default'), takesEachOnce(['fsdax/*'], [], 'default'), takesEachOnce([], ['fs=xfs'], 'default'), takesEachOnce([], [], 'thorough')]).toEqual([true, false, false, false]);
+});
+
+it('a run of everything has at least 60 instances', () => expect(plan(chooseWorkloads(workloads, []), { eachOnce: true }).length).toBeGreaterThanOrEqual(60));
