@@ -66,7 +66,7 @@ MeasureStep readStep(Cursor& cursor, std::uint64_t rounds, std::uint64_t& own) {
   step.threads = static_cast<unsigned>(cursor.size("threads", 1, kMaxMeasureThreads));
 
   if (needs.fd != (fd >= 0)) outOfRange(needs.fd ? "op needs an fd" : "op takes no fd");
-  if (fd >= 0) step.fd = std::make_shared<HeldFd>(static_cast<int>(fd));
+  if (fd >= 0) step.fd = std::make_shared<Fd>(Fd::duplicate(static_cast<int>(fd)));
   if ((step.at | step.stride | step.advance) % 8 != 0) outOfRange("at, stride and advance must be multiples of 8");
   checkPlace(step, needs, rounds, own);
   const bool memory = needs.where == MeasureNeeds::Where::Memory;

@@ -64,7 +64,7 @@ RaceStep readStep(Cursor& cursor) {
   if (needs.fd != (fd >= 0)) outOfRange(needs.fd ? "op needs an fd" : "op takes no fd");
   if (needs.path && step.path.empty()) outOfRange("op needs a path");
   if (needs.length && step.length == 0) outOfRange("op needs a length");
-  if (fd >= 0) step.fd = std::make_shared<HeldFd>(static_cast<int>(fd));
+  if (fd >= 0) step.fd = std::make_shared<Fd>(Fd::duplicate(static_cast<int>(fd)));
   if (needs.words && (step.length | step.base | step.inFile.base | step.inFile.unit) % 8 != 0)
     outOfRange("places and length of a pattern must be multiples of 8");
   if (step.region) {

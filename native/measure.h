@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "access.h"
-#include "held_fd.h"
+#include "fd.h"
 #include "region.h"
 
 namespace daxrig {
@@ -43,7 +43,7 @@ struct MeasureStep {
   std::uint64_t length = 0;
   std::uint64_t stride = 0;   // of touch; 0: one access
   std::uint64_t advance = 0;  // added to both places with every round
-  std::shared_ptr<HeldFd> fd;
+  std::shared_ptr<Fd> fd;
   std::uint64_t fileAt = 0;
   int flags = 0;
   Access access = Access::Read;

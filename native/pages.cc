@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "errors.h"
+#include "fd.h"
 
 namespace daxrig {
 namespace {
@@ -22,17 +23,7 @@ struct PmScanArg {
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, PmScanArg);
 constexpr std::uint64_t kAllCategories = 0xff;  // PAGE_IS_WPALLOWED up to PAGE_IS_SOFT_DIRTY
 
-class File {
- public:
-  explicit File(const char* path) : fd_(check(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), "open")) {}
-  ~File() { close(fd_); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
+Fd openToRead(const char* path) { return Fd(check(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), "open")); }
 
 void count(KpageScan& scan, const std::uint64_t* words, std::size_t length) {
   for (std::size_t i = 0; i < length; ++i) {
@@ -47,7 +38,7 @@ void count(KpageScan& scan, const std::uint64_t* words, std::size_t length) {
 }  // namespace
 
 std::vector<ScannedRange> pagemapScan(std::uint64_t start, std::uint64_t end) {
-  const File pagemap("/proc/self/pagemap");
+  const Fd pagemap = openToRead("/proc/self/pagemap");
   std::vector<ScannedRange> ranges;
   std::vector<PageRegion> found(256);
   for (std::uint64_t from = start; from < end;) {
@@ -58,7 +49,7 @@ std::vector<ScannedRange> pagemapScan(std::uint64_t start, std::uint64_t end) {
     arg.vec = reinterpret_cast<std::uintptr_t>(found.data());
     arg.vec_len = found.size();
     arg.return_mask = kAllCategories;
-    const int count = check(ioctl(pagemap.fd(), kPagemapScan, &arg), "ioctl(PAGEMAP_SCAN)");
+    const int count = check(ioctl(pagemap.get(), kPagemapScan, &arg), "ioctl(PAGEMAP_SCAN)");
     for (int i = 0; i < count; ++i) {
       const PageRegion& region = found[static_cast<std::size_t>(i)];
       ranges.push_back({region.start, region.end, region.categories});
@@ -70,7 +61,7 @@ std::vector<ScannedRange> pagemapScan(std::uint64_t start, std::uint64_t end) {
 }
 
 KpageScan kpageScan(const std::string& path, std::uint64_t startPfn, std::uint64_t endPfn, std::size_t chunk, bool values) {
-  const File file(path.c_str());
+  const Fd file = openToRead(path.c_str());
   KpageScan scan;
   if (values) scan.values.assign(endPfn - startPfn, 0);
   std::vector<std::uint64_t> buffer(chunk);
@@ -78,7 +69,7 @@ KpageScan kpageScan(const std::string& path, std::uint64_t startPfn, std::uint64
   for (std::uint64_t pfn = startPfn; pfn < endPfn;) {
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(step, endPfn - pfn));
     const ssize_t got =
-        retryInterrupted([&] { return pread(file.fd(), buffer.data(), wanted * 8, static_cast<off_t>(pfn * 8)); });
+        retryInterrupted([&] { return pread(file.get(), buffer.data(), wanted * 8, static_cast<off_t>(pfn * 8)); });
     if (got < 0) {
       if (wanted > 1) {  // narrow it down to the very pfn
         step = wanted / 2;

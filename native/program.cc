@@ -10,32 +10,15 @@
 #include <array>
 #include <chrono>
 
-#include "errors.h"
+#include "fd.h"
 
 namespace daxrig {
 namespace {
 
-/** A descriptor that is closed with its owner. */
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() { reset(); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-  void reset() {
-    if (fd_ >= 0) close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_;
-};
-
 struct Pipe {
   std::array<int, 2> ends = open();
-  Descriptor read{ends[0]};
-  Descriptor write{ends[1]};
+  Fd read{ends[0]};
+  Fd write{ends[1]};
 
   static std::array<int, 2> open() {
     std::array<int, 2> ends{};
@@ -83,7 +66,7 @@ pid_t start(const std::string& path, const std::vector<std::string>& args, int o
 }
 
 /** Appends what there is; false at the end. */
-bool take(Descriptor& from, std::string& to) {
+bool take(Fd& from, std::string& to) {
   std::array<char, 64 * 1024> chunk;
   const ssize_t count = retryInterrupted([&] { return read(from.get(), chunk.data(), chunk.size()); });
   if (count <= 0) return false;

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "held_fd.h"
+#include "fd.h"
 #include "region.h"
 
 namespace daxrig {
@@ -59,7 +59,7 @@ struct RaceStep {
   std::shared_ptr<Region> region;
   RacePlaces inMapping;
   std::uint64_t length = 0;
-  std::shared_ptr<HeldFd> fd;
+  std::shared_ptr<Fd> fd;
   RacePlaces inFile;
   int flags = 0;            // advice, mode of fallocate, MS_*
   std::string path;

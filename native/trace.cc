@@ -26,13 +26,13 @@ constexpr unsigned kTimeStamp = 31;
 constexpr std::size_t kBuffer = std::size_t{1} << 20;
 constexpr auto kPause = std::chrono::milliseconds(10);
 
-std::vector<int> openBuffers(const std::string& instance) {
-  std::vector<int> fds;
+std::vector<Fd> openBuffers(const std::string& instance) {
+  std::vector<Fd> fds;
   glob_t found{};
   if (glob((instance + "/per_cpu/cpu*/trace_pipe_raw").c_str(), 0, nullptr, &found) == 0)
     for (std::size_t i = 0; i < found.gl_pathc; i++) {
       const int fd = open(found.gl_pathv[i], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-      if (fd >= 0) fds.push_back(fd);
+      if (fd >= 0) fds.emplace_back(fd);
     }
   globfree(&found);
   if (fds.empty()) {
@@ -87,7 +87,6 @@ TraceCollector::TraceCollector(const std::string& instance, std::uint16_t event,
 TraceCollector::~TraceCollector() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
-  for (const int fd : fds_) close(fd);
 }
 
 void TraceCollector::follow() {
@@ -98,9 +97,9 @@ void TraceCollector::follow() {
 /** One pass over all buffers; whether there was anything. */
 bool TraceCollector::drain() {
   bool any = false;
-  for (const int fd : fds_) {
+  for (const Fd& fd : fds_) {
     for (;;) {
-      const ssize_t got = ::read(fd, buffer_.data(), buffer_.size());
+      const ssize_t got = ::read(fd.get(), buffer_.data(), buffer_.size());
       if (got < 0 && errno == EINTR) continue;
       if (got < 0 && errno != EAGAIN) errno_ = errno;
       if (got <= 0) break;

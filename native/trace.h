@@ -11,6 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fd.h"
+
 namespace daxrig {
 
 struct FunctionHits {
@@ -37,7 +39,7 @@ class TraceCollector {
   void follow();
   bool drain();
 
-  std::vector<int> fds_;
+  std::vector<Fd> fds_;
   std::uint16_t event_;
   std::size_t addressAt_;
   FunctionHits hits_;

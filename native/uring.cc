@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "errors.h"
+#include "fd.h"
 
 // The same on every architecture; the build machine's headers may be older.
 #ifndef __NR_io_uring_setup
@@ -45,23 +45,20 @@ class Shared {
 
 struct RingFd {
   io_uring_params params{};
-  int fd;
+  Fd fd;
   explicit RingFd(unsigned entries) : fd(static_cast<int>(check(syscall(__NR_io_uring_setup, entries, &params), "io_uring_setup"))) {}
-  ~RingFd() { close(fd); }
-  RingFd(const RingFd&) = delete;
-  RingFd& operator=(const RingFd&) = delete;
 };
 
 class Ring {
  public:
   explicit Ring(unsigned entries)
       : ring_(entries),
-        submissions_(ring_.fd, ring_.params.sq_off.array + ring_.params.sq_entries * sizeof(std::uint32_t), IORING_OFF_SQ_RING),
-        completions_(ring_.fd, ring_.params.cq_off.cqes + ring_.params.cq_entries * sizeof(io_uring_cqe), IORING_OFF_CQ_RING),
-        entries_(ring_.fd, ring_.params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES) {}
+        submissions_(ring_.fd.get(), ring_.params.sq_off.array + ring_.params.sq_entries * sizeof(std::uint32_t), IORING_OFF_SQ_RING),
+        completions_(ring_.fd.get(), ring_.params.cq_off.cqes + ring_.params.cq_entries * sizeof(io_uring_cqe), IORING_OFF_CQ_RING),
+        entries_(ring_.fd.get(), ring_.params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES) {}
 
   void registerBuffer(const iovec& buffer) {
-    check(syscall(__NR_io_uring_register, ring_.fd, IORING_REGISTER_BUFFERS, &buffer, 1), "io_uring_register");
+    check(syscall(__NR_io_uring_register, ring_.fd.get(), IORING_REGISTER_BUFFERS, &buffer, 1), "io_uring_register");
   }
 
   /** Queues a request; no more than the ring has entries for. */
@@ -81,7 +78,7 @@ class Ring {
     unsigned submitted = 0;
     for (unsigned completed = 0; completed < queued_;) {
       submitted += static_cast<unsigned>(check(
-          retryInterrupted([&] { return syscall(__NR_io_uring_enter, ring_.fd, queued_ - submitted, 1, IORING_ENTER_GETEVENTS, nullptr, 0); }), "io_uring_enter"));
+          retryInterrupted([&] { return syscall(__NR_io_uring_enter, ring_.fd.get(), queued_ - submitted, 1, IORING_ENTER_GETEVENTS, nullptr, 0); }), "io_uring_enter"));
       for (std::uint32_t next = *head; next != __atomic_load_n(completions_.at<std::uint32_t>(at.tail), __ATOMIC_ACQUIRE); ++completed) {
         done(completions_.at<io_uring_cqe>(at.cqes)[next & *completions_.at<std::uint32_t>(at.ring_mask)].res);
         __atomic_store_n(head, ++next, __ATOMIC_RELEASE);
