@@ -13,7 +13,7 @@ import { tool } from './tool.js';
 
 export interface PlaceRequest {
   mode: 'fsdax' | 'devdax';
-  /** Where struct pages live: RAM (mem) or the device itself (dev). */
+  /** Where struct pages live: RAM (mem) or the device itself (dev); absent: wherever they are, by default on the device. */
   map?: string;
   /** Largest page, for example 2M. */
   align?: string;
@@ -50,9 +50,12 @@ async function configure(request: PlaceRequest): Promise<Namespace> {
   return createNamespace(target, { mode: request.mode, ...(request.map ? { map: request.map } : {}), align: request.align ?? '2M' });
 }
 
-/** A legacy region's namespace comes up with DAX, its page map in memory, and no info block: remaking it would make the same again. */
+/**
+ * A legacy region's namespace comes up with DAX, its page map in memory, and no info block: remaking it so would make the same again, and
+ * who names no place for the page map takes it as it is.
+ */
 const isAsAsked = (found: NdNamespace, { mode, map, align }: PlaceRequest): boolean =>
-  mode === 'fsdax' && map === 'mem' && align === undefined && found.mode === 'memory' && found.holder === '' && found.blockdev !== undefined;
+  mode === 'fsdax' && map !== 'dev' && align === undefined && found.mode === 'memory' && found.holder === '' && found.blockdev !== undefined;
 
 /** A namespace begins with an info block, and its data at the next multiple of the alignment (drivers/nvdimm/pfn_devs.c). */
 function checkRoom(region: NdRegion, align: string): void {

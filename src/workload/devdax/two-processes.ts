@@ -16,6 +16,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax: fork', 'kernel copy_page_range, process_vm_readv on devdax'],
   needs: { dax: 'devdax', size: 8 * PMD },
   params: { align: ['2M', '4K'] },
+  thorough: { align: ['4K'] }, // devdax/fault and verify have small pages
   async run(ctx: Context) {
     const { path, align } = ctx.devdax;
     const fd = openDevdax(ctx);

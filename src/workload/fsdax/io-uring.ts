@@ -16,6 +16,7 @@ export default defineWorkload({
   guards: ['R2: DMA to DAX pages', 'kernel commit 2bb6d2837083: no long-term pins of fsdax pages'],
   needs: { dax: 'fsdax', size: 64 * PMD, tools: ['losetup'], kconfig: ['IO_URING'] },
   params: { fs: ['ext4', 'xfs'] },
+  thorough: { fs: ['xfs'] }, // the pages are pinned alike; fsdax/direct-io has both
   async run(ctx: Context) {
     const file = hugeFile(ctx, LENGTH);
     const disk = fs.openSync(await ctx.blockDevice(2 * LENGTH), fs.constants.O_RDWR | fs.constants.O_DIRECT);

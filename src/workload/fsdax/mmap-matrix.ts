@@ -24,6 +24,7 @@ export default defineWorkload({
   guards: ['ndctl mmap.sh', 'kernel populate_vma_page_range and mlock on DAX'],
   needs: { dax: 'fsdax', size: 64 * PMD },
   params: { fs: ['ext4', 'xfs'] },
+  thorough: { fs: ['xfs'] }, // fsdax/pte-fault and pmd-fault have what differs between file systems
   metrics,
   run(ctx: Context) {
     const file = writtenFile(ctx, LENGTH, 'matrix');
