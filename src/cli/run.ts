@@ -27,7 +27,7 @@ const builder = (yargs: Argv) =>
     .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })
     .option('coverage', { type: 'boolean', default: false, describe: 'list the kernel\'s DAX functions that ran, by the function tracer' })
     .option('repeat', { type: 'number', default: 1, describe: 'times each instance is run' })
-    .option('jobs', { type: 'number', describe: 'guests side by side (default: by cores and free memory)' })
+    .option('jobs', { type: 'number', describe: 'guests side by side (default: by cores, one more when emulated, and by free memory)' })
     .option('timeout', { type: 'number', describe: 'seconds that one workload may take' })
     .option('snapshot', { type: 'boolean', default: true, describe: 'restore a saved guest for each workload; --no-snapshot boots each time' })
     .option('param', { type: 'string', array: true, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE], for example fs=xfs' })

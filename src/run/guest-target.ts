@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { messageOf } from '../errors.js';
 import type { GuestJob } from '../guest/agent.js';
+import { impossibleFlags } from '../guest/emulation.js';
 import { touch } from '../guest/cache.js';
 import type { GuestImage } from '../guest/image.js';
 import type { GuestConfig } from '../guest/qemu.js';
@@ -265,6 +266,8 @@ async function explained(session: Session, instance: PlannedInstance, why: strin
   const { findings, log } = consoleFindings(session);
   const complaint = worst(findings, instance);
   if (!complaint) return { ...empty('lost', `${why}; the console does not say why`), findings, log };
+  const flags = impossibleFlags(complaint.excerpt);
+  if (flags !== undefined) return { ...empty('broken', `${complaint.title}, with EFLAGS ${flags}, which no x86 CPU can have: the emulator lost them, not the kernel; run it again, or with a newer QEMU (${why})`), findings, log, detail: complaint.excerpt };
   return { ...empty('fail', `${complaint.title} (${why})`), findings, log, detail: complaint.excerpt };
 }
 

@@ -16,7 +16,7 @@ export default defineWorkload({
   name: 'driver/reload',
   about: 'the pmem and dax modules unloaded with a namespace configured, and loaded again: the namespace returns with its data',
   guards: ['ndctl rescan-partitions.sh, dax-dev: drivers come and go', 'kernel module exit of nd_pmem, device_dax, libnvdimm'],
-  needs: { guest: true, tools: ['ndctl'], files: ['/sys/bus/nd/devices'] },
+  needs: { guest: true, tools: ['ndctl'], files: ['/sys/bus/nd/devices', '/proc/modules'] },
   async run(ctx: Context) {
     const spare = await spareNamespace(ctx);
     const made = await spare.remake({ mode: 'fsdax', map: 'dev', align: '2M' });

@@ -1,6 +1,8 @@
 // What the race workloads share: how a race is scheduled on this machine, how far it goes, and what is kept of it.
 import fs from 'node:fs';
 import os from 'node:os';
+import path from 'node:path';
+import { codeOf } from '../../errors.js';
 import { fnv1a } from '../../hash.js';
 import { race, raceAsync, type RaceActor, type RaceResult } from '../../native.js';
 import type { Context, Workload } from '../types.js';
@@ -116,9 +118,21 @@ async function withinTime<Result>(ctx: Context, work: Promise<Result>, seconds: 
   });
   const result = await Promise.race([work, late]).finally(() => clearTimeout(timer));
   if (result !== undefined) return result;
-  const stacks = fs.readdirSync('/proc/self/task').map((task) => `${task}: ${fs.readFileSync(`/proc/self/task/${task}/stack`, 'utf8').split('\n').map((line) => line.replace(/^\[<0>\] /, '')).slice(0, 6).join(' < ')}`);
+  const stacks = fs.readdirSync('/proc/self/task').map((task) => `${task}: ${waitsIn(`/proc/self/task/${task}`)}`);
   ctx.prove('waiting in', stacks);
   ctx.expect(false, 'every operation of the race should end', stacks.filter((stack) => !/futex|epoll|ep_poll|proc_pid_stack/.test(stack)));
+}
+
+/** The kernel functions that a thread waits in: its stack, or the first one alone where the kernel keeps none (CONFIG_STACKTRACE). */
+function waitsIn(task: string): string {
+  for (const file of ['stack', 'wchan'])
+    try {
+      const text = fs.readFileSync(path.join(task, file), 'utf8');
+      return text.split('\n').map((line) => line.replace(/^\[<0>\] /, '')).slice(0, 6).join(' < ');
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT' && codeOf(error) !== 'ESRCH') throw error; // not in this kernel, or the thread has ended
+    }
+  return '(not told by this kernel)';
 }
 
 const scheduleOf = (ctx: Context): 'steered' | 'parallel' => (ctx.clock === 'icount' || os.availableParallelism() < 2 ? 'steered' : 'parallel');
