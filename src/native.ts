@@ -987,13 +987,16 @@ function judged(raw: RawVerdict): Verdict {
   return { ok: raw.mismatches === 0 && raw.signal === undefined, ...raw };
 }
 
-const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+const SIGNAL_NAMES = new Map<number, string>(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+
+/** "SIGKILL" of 9; "signal 40" of one without a name. */
+export const signalName = (number: number): string => SIGNAL_NAMES.get(number) ?? `signal ${number}`;
 
 /** Name of the signal that kept the child from its end: a fault that it caught as data, or one that killed it. */
 function childSignal(raw: RawFork): string | undefined {
   if (raw.signal !== undefined) return raw.signal.signal;
   if (raw.finished) return undefined;
-  return SIGNAL_NAMES.get(raw.exitSignal as never) ?? `signal ${raw.exitSignal}`;
+  return signalName(raw.exitSignal);
 }
 
 function forkVerdict(raw: RawFork): ForkVerdict {

@@ -47,6 +47,20 @@ export function ndRegions(root = DEVICES): NdRegion[] {
 /** The uuid in a namespace's label; empty without labels. */
 export const ndUuid = (dev: string, root = DEVICES): string => readAttribute(path.join(root, dev, 'uuid'));
 
+/** The folder of an nvdimm device of any kind: bus, DIMM, region, namespace, seed. */
+export const ndFolder = (dev: string): string => path.join(DEVICES, dev);
+
+/** What sysfs keeps of one, without the line's end. Throws what reading it does. */
+export const ndAttribute = (dev: string, name: string): string => fs.readFileSync(path.join(ndFolder(dev), name), 'utf8').replace(/\n$/, '');
+
+/** The same as a number. */
+export const ndNumber = (dev: string, name: string): number => Number(ndAttribute(dev, name));
+
+export const setNdAttribute = (dev: string, name: string, value: string): void => fs.writeFileSync(path.join(ndFolder(dev), name), value);
+
+/** The bus that a region is on, for example ndbus0. */
+export const ndBusOf = (region: string): string => path.basename(path.dirname(fs.realpathSync(ndFolder(region))));
+
 /** Binds a namespace that nothing claims to the driver of block devices. Throws what the driver's probe says. */
 export const bindNamespace = (dev: string): void => fs.writeFileSync('/sys/bus/nd/drivers/nd_pmem/bind', dev);
 

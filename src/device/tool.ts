@@ -1,8 +1,7 @@
 // Runs the field's command line tools (ndctl, mkfs, losetup) and turns their failures into one line.
 import fs from 'node:fs';
-import os from 'node:os';
 import { BrokenError } from '../errors.js';
-import { runProgram, type ProgramLimits } from '../native.js';
+import { runProgram, signalName, type ProgramLimits } from '../native.js';
 
 /** Folders searched besides PATH: a user's PATH often lacks the sbin ones. */
 export const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
@@ -19,5 +18,3 @@ export async function tool(name: string, args: readonly string[], options: Progr
   const how = killed === 'timeout' ? 'took too long, and was killed' : killed === 'output' ? 'said too much, and was killed' : signal === undefined ? `ended with ${status}` : `ended by ${signalName(signal)}`;
   throw new BrokenError(`${name} ${args.join(' ')}: ${stderr.trim().split('\n').filter(Boolean).slice(0, 3).join(' | ') || how}`);
 }
-
-const signalName = (number: number): string => Object.entries(os.constants.signals).find(([, value]) => value === number)?.[0] ?? `signal ${number}`;

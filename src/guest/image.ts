@@ -4,6 +4,7 @@
 // and, under icount, repeats to the bit.
 import fs from 'node:fs';
 import path from 'node:path';
+import { toolPath } from '../device/tool.js';
 import { BrokenError, UsageError, messageOf } from '../errors.js';
 import { runProgram } from '../native.js';
 import { GiB } from '../units.js';
@@ -50,11 +51,6 @@ const BUSYBOX_APPLETS = [
   'rm', 'cp', 'dd', 'sync', 'kill', 'ps', 'sysctl', 'find', 'hexdump', 'sed', 'awk', 'head', 'tail', 'wc', 'cut', 'sort', 'uname',
   'date', 'true', 'false', 'test', 'chmod', 'mv', 'touch', 'tr', 'seq', 'env', 'id', 'df', 'free', 'ip', 'mknod', 'xargs', 'tee',
 ];
-
-const findTool = (name: string): string | undefined =>
-  [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin']
-    .map((folder) => path.join(folder, name))
-    .find((file) => fs.existsSync(file));
 
 const INIT = `#!/bin/sh
 # First process of a daxrig guest: file systems, then the agent, which does the rest; its end is the guest's end.
@@ -189,7 +185,7 @@ async function findBase(): Promise<Base> {
   const links: [string, string][] = [['usr/sbin/mkfs.ext4', 'mke2fs'], ['usr/sbin/mkfs.ext2', 'mke2fs'], ['usr/sbin/modprobe', 'kmod'], ['sbin/modprobe', '/usr/sbin/kmod'], ['usr/sbin/rmmod', 'kmod']];
   const programs = [process.execPath, addon];
   for (const tool of TOOLS) {
-    const from = findTool(tool.name);
+    const from = toolPath(tool.name);
     if (from === undefined) {
       if (tool.needed) throw new BrokenError(`${tool.name} is not installed; install the package ${tool.package}`);
       continue;

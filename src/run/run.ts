@@ -60,8 +60,7 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
   if (!local && options.device.length > 0) throw new UsageError('--device names real memory of this machine; with it, leave --target guest out');
   if (local && options.kernel.length > 0) throw new UsageError('--kernel is for guests; a local target runs on the kernel of this machine');
 
-  const eachOnce = takesEachOnce(options.names, options.param, options.extent);
-  const instances = plan(chosen, { only, extent: options.extent, eachOnce });
+  const instances = planned(options, chosen, only);
   // Made before the long preparations, so that a folder that cannot be written is known first; taken back if they fail.
   const directory = RunDirectory.create(options.out);
   const prepared = await (async () => {
@@ -142,11 +141,15 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
     if (!devices.some(({ device }) => fs.existsSync(name) && fs.realpathSync(name) === device.path)) throw new UsageError(`--destroy-data ${name}: is not named by --device`);
   const targets = (devices.length > 0 ? devices : [undefined]).map((entry) => ({
     target: new LocalTarget({ device: entry?.device.path, load: options.load, thorough: options.extent === 'thorough', coverage: options.coverage ?? false, ...spanOf(options) }),
-    instances: plan(chosen, { only, fixed: entry ? factsOf(entry.device) : {}, extent: options.extent, eachOnce: takesEachOnce(options.names, options.param, options.extent) }),
+    instances: planned(options, chosen, only, entry ? factsOf(entry.device) : {}),
   }));
   // One after another: instances share the machine's kernel log and the device.
   return { jobs: 1, suspects: [], coverable: () => new Map(), boot: () => Promise.resolve(targets) };
 }
+
+/** The instances of a run: `fixed` is what a device of the user's has already decided. */
+const planned = ({ names, param, extent }: RunOptions, chosen: ReturnType<typeof chooseWorkloads>, only: Map<string, string[]>, fixed: Record<string, ParamValue> = {}): PlannedInstance[] =>
+  plan(chosen, { only, fixed, extent, eachOnce: takesEachOnce(names, param, extent) });
 
 const spanOf = ({ span }: RunOptions): { span?: number } => (span === undefined ? {} : { span });
 

@@ -9,6 +9,7 @@ import { MiB } from '../../units.js';
 import { PMD } from '../shared/huge.js';
 import { keepMemoryOffline, onlineMemory } from '../shared/hotplug.js';
 import { loadModule } from '../shared/modules.js';
+import { timed } from '../shared/timing.js';
 import { defineWorkload, type Context } from '../types.js';
 
 export default defineWorkload({
@@ -67,12 +68,6 @@ export default defineWorkload({
     }
   },
 });
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const started = process.hrtime.bigint();
-  await work();
-  return Number(process.hrtime.bigint() - started);
-}
 
 /** daxctl list gives one object, or a list of them. */
 const first = (text: string): string => {

@@ -3,7 +3,7 @@
 // once. What pagemap says is held against what the file system and the device say of the same bytes.
 import fs from 'node:fs';
 import path from 'node:path';
-import { parseIomem, systemRam } from '../../kernel/iomem.js';
+import { systemRamRanges } from '../../device/iomem.js';
 import { KPAGE_FLAGS, fiemap, kpageScan, type Mapping, type Pattern } from '../../native.js';
 import { PAGE, PMD, hugeFile, mapFile, proveLevel, type HugeFile } from '../shared/huge.js';
 import { defineWorkload, type Context } from '../types.js';
@@ -98,7 +98,7 @@ async function flags(ctx: Context, mapping: Mapping): Promise<void> {
 }
 
 /** The first byte behind the last RAM. */
-const endOfRam = (): number => Math.max(0, ...systemRam(parseIomem(fs.readFileSync('/proc/iomem', 'utf8'))).map(({ end }) => end + 1));
+const endOfRam = (): number => Math.max(0, ...systemRamRanges().map(({ end }) => end));
 
 /** Everything of /proc/self that walks page tables. */
 function walks(ctx: Context): void {

@@ -1,10 +1,11 @@
 // Guards that a driver's claim on memory ends all mappings of it by /dev/mem (commit 3234ac664a87, "/dev/mem: Revoke
 // mappings when a driver claims the region"): otherwise who mapped pmem before could write under the driver's feet.
 import fs from 'node:fs';
+import { ndNumber } from '../../device/nd.js';
 import { Mapping } from '../../native.js';
 import { MiB } from '../../units.js';
 import { PAGE } from '../shared/huge.js';
-import { ndNumber, spareNamespace } from '../shared/namespaces.js';
+import { spareNamespace } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 export default defineWorkload({

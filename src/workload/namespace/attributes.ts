@@ -4,10 +4,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { daxRanges } from '../../device/daxctl.js';
+import { ndAttribute, ndBusOf, ndFolder, ndNumber, setNdAttribute } from '../../device/nd.js';
 import { tool } from '../../device/tool.js';
 import { codeOf } from '../../errors.js';
 import { blockDevice } from '../../native.js';
-import { ndAttribute, ndNumber, setNdAttribute, spareNamespace } from '../shared/namespaces.js';
+import { spareNamespace } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const BUSES = ['/sys/bus/nd/devices', '/sys/bus/dax/devices'];
@@ -136,7 +137,7 @@ function factsOfBus(bus: Bus): Fact[] {
   ];
 }
 
-const has = (dev: string, name: string): boolean => fs.existsSync(path.join('/sys/bus/nd/devices', dev, name));
+const has = (dev: string, name: string): boolean => fs.existsSync(path.join(ndFolder(dev), name));
 
 /** The device that holds a namespace, its block device and the namespace itself fit into each other. */
 function blockDeviceFacts(ctx: Context, node: string, namespace: string, mode: string): void {
@@ -185,7 +186,7 @@ function characterDevice(ctx: Context, node: string, namespace: string): void {
 /** A flush of the region's buffers, where it has any; and what an NFIT bus does after a memory error. */
 function settable(ctx: Context, region: string): void {
   if (has(region, 'deep_flush') && ndAttribute(region, 'deep_flush') === '1') setNdAttribute(region, 'deep_flush', '1');
-  const bus = path.basename(path.dirname(fs.realpathSync(`/sys/bus/nd/devices/${region}`)));
+  const bus = ndBusOf(region);
   if (!has(bus, 'nfit/hw_error_scrub')) return;
   const was = ndAttribute(bus, 'nfit/hw_error_scrub');
   ctx.cleanup(() => setNdAttribute(bus, 'nfit/hw_error_scrub', was));
@@ -222,8 +223,8 @@ async function nonsense(ctx: Context, region: string): Promise<void> {
     [region, 'read_only', 'perhaps'], [region, 'deep_flush', '7'], [region, 'align', '12345'],
     ...seeds.flatMap((dev) => ['mode', 'align', 'uuid', 'sector_size', 'namespace'].map((name) => [dev, name, name === 'align' || name === 'sector_size' ? '3' : 'zebra'] as const)),
   ];
-  for (const [dev, name, value] of tries.filter(([device, attribute]) => has(device, attribute) && (fs.statSync(path.join('/sys/bus/nd/devices', device, attribute)).mode & 0o200) !== 0)) {
-    const file = path.join('/sys/bus/nd/devices', dev, name);
+  for (const [dev, name, value] of tries.filter(([device, attribute]) => has(device, attribute) && (fs.statSync(path.join(ndFolder(device), attribute)).mode & 0o200) !== 0)) {
+    const file = path.join(ndFolder(dev), name);
     const before = read(file);
     const code = await ctx.expectError(`${value} written to ${dev}/${name}`, ['EINVAL', 'ENODEV', 'ENXIO', 'EBUSY', 'ENOTTY', 'EOPNOTSUPP'], () => fs.writeFileSync(file, value));
     ctx.prove(`${dev}/${name} = ${value}`, code);

@@ -4,6 +4,7 @@
 // namespace, and a write either mends the place or is refused.
 import fs from 'node:fs';
 import path from 'node:path';
+import { ndFolder, ndNumber } from '../../device/nd.js';
 import { namespaces } from '../../device/ndctl.js';
 import { makeFileSystem, mountDax } from '../../device/provision.js';
 import { SystemError, codeOf } from '../../errors.js';
@@ -11,7 +12,7 @@ import * as native from '../../native.js';
 import { Mapping, type Pattern } from '../../native.js';
 import { badRanges, covers, makeBad, noBadBlocks } from '../shared/bad-blocks.js';
 import { PAGE, PMD } from '../shared/huge.js';
-import { ndNumber, spareNamespace } from '../shared/namespaces.js';
+import { spareNamespace } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const pattern: Pattern = { kind: 'words', seed: 601 };
@@ -54,7 +55,7 @@ export default defineWorkload({
     } finally {
       await native.umountAsync(folder);
     }
-    const region = `/sys/bus/nd/devices/${spare.region}/badblocks`;
+    const region = path.join(ndFolder(spare.region), 'badblocks');
     const inRegion = sector + (start - ndNumber(spare.region, 'resource')) / 512;
     const still = covers(badRanges(list), sector);
     ctx.expect(covers(badRanges(region), inRegion) === still, 'region and disk should agree on what is bad', { region: badRanges(region), disk: badRanges(list), start });

@@ -4,13 +4,14 @@
 // copy; no sector ever shows another one's bytes.
 import fs from 'node:fs';
 import path from 'node:path';
+import { ndFolder, ndNumber } from '../../device/nd.js';
 import { codeOf, messageOf } from '../../errors.js';
 import { Mapping, patternBytes } from '../../native.js';
 import { tool } from '../../device/tool.js';
 import { badRanges, covers, makeBad, noBadBlocks } from '../shared/bad-blocks.js';
 import { withBlockDevice } from '../shared/block.js';
 import { BTT_INFO_LENGTH, BTT_INFO_OFFSETS, LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry, type BttInfo, type LogEntry } from '../shared/btt.js';
-import { asRawBytes, ndNumber, spareNamespace, type Spare } from '../shared/namespaces.js';
+import { asRawBytes, spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const SECTOR = 4096;
@@ -196,7 +197,7 @@ async function lostMedia(ctx: Context, spare: Spare, device: string, disk: Secto
   const { block } = await raw(spare, (bytes) => readMapEntry(setMapWord(bytes, arena, sector, (word) => word).was));
   await spare.enable(device);
   const offset = arena.at + arena.info.dataAt + block * arena.info.blockSize;
-  const region = `/sys/bus/nd/devices/${spare.region}/badblocks`;
+  const region = path.join(ndFolder(spare.region), 'badblocks');
   const address = ndNumber(spare.dev, 'resource') + offset;
   await makeBad(ctx, address, region, (address - ndNumber(spare.region, 'resource')) / 512);
   await spare.disable();

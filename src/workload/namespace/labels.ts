@@ -4,13 +4,15 @@
 // were saved, wiped and put back bring the namespaces back with their data.
 import fs from 'node:fs';
 import path from 'node:path';
+import { ndAttribute, ndNumber, setNdAttribute } from '../../device/nd.js';
 import { createNamespace, destroyNamespace, disableNamespace, disableRegion, enableNamespace, enableRegion, namespaces, type Namespace } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
 import { tool } from '../../device/tool.js';
 import { MiB } from '../../units.js';
 import { PIECE, expectBlocks, spots, withBlockDevice, writeBlocks } from '../shared/block.js';
 import { parseLabelArea, type Label } from '../shared/labels.js';
-import { labelledRegion, ndAttribute, ndNumber, setNdAttribute, type LabelledRegion } from '../shared/namespaces.js';
+import { labelledRegion, type LabelledRegion } from '../shared/namespaces.js';
+import { timed } from '../shared/timing.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const SIZE = 64 * MiB;
@@ -194,10 +196,4 @@ async function wipeAndRestore(ctx: Context, region: LabelledRegion, tenants: Ten
   await enableRegion(region.dev);
   await tenants.check('labels put back');
   ctx.prove('label files, bytes', region.dimms.map((dimm) => fs.statSync(saved(dimm)).size));
-}
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const started = process.hrtime.bigint();
-  await work();
-  return Number(process.hrtime.bigint() - started);
 }

@@ -3,12 +3,13 @@
 // writable again it is as if nothing had been.
 import fs from 'node:fs';
 import path from 'node:path';
+import { ndAttribute, setNdAttribute } from '../../device/nd.js';
 import { makeFileSystem, mountDax } from '../../device/provision.js';
 import * as native from '../../native.js';
 import { Mapping, blockDevice } from '../../native.js';
 import { PMD, mapped } from '../shared/huge.js';
 import { PIECE, expectBlocks, spots, withBlockDevice, writeBlocks } from '../shared/block.js';
-import { ndAttribute, setNdAttribute, spareNamespace, type Spare } from '../shared/namespaces.js';
+import { spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const pattern = { kind: 'words', seed: 96 } as const;

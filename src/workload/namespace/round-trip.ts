@@ -2,12 +2,13 @@
 // devm_memremap_pages and its undoing): each mode must work at both ends of its device, and what it took (struct pages
 // above all, 16 MiB per GiB) must come back.
 import fs from 'node:fs';
+import { ndNumber } from '../../device/nd.js';
 import { Mapping, blockDevice, syncfs } from '../../native.js';
 import type { NamespaceRequest } from '../../device/ndctl.js';
 import { MiB } from '../../units.js';
 import { PMD, mapped } from '../shared/huge.js';
 import { PIECE, expectBlocks, spots, writeBlocks } from '../shared/block.js';
-import { ndNumber, spareNamespace, type Spare } from '../shared/namespaces.js';
+import { spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const STEPS: readonly { name: string; request: NamespaceRequest }[] = [

@@ -2,12 +2,13 @@
 // mm/sparse.c: section_activate, section_deactivate, fill_subsection_map): each gets struct pages of its own and gives back no
 // more than those. Earlier kernels refused the second one, or took its neighbour's pages away with it.
 import fs from 'node:fs';
+import { ndNumber } from '../../device/nd.js';
 import { chardevOf, createNamespace, destroyNamespace, disableNamespace, enableNamespace, type Namespace } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
 import { Mapping, type Pattern } from '../../native.js';
 import { MiB, hex } from '../../units.js';
 import { PAGE, PMD } from '../shared/huge.js';
-import { labelledRegion, ndNumber } from '../shared/namespaces.js';
+import { labelledRegion } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
 /** In turn; what is not a multiple of a section makes the next one begin inside it. */

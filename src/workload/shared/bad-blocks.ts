@@ -1,8 +1,7 @@
 // Bad blocks of pmem: places that the kernel knows to be lost, by sectors of 512 bytes.
 import fs from 'node:fs';
-import path from 'node:path';
+import { ndAttribute, ndBusOf } from '../../device/nd.js';
 import { canReportMemoryErrors, reportMemoryError } from '../../inject/mce.js';
-import { ndAttribute } from './namespaces.js';
 import { loadModule } from './modules.js';
 import type { Context } from '../types.js';
 
@@ -20,8 +19,7 @@ export const badRanges = (file: string): BadRange[] =>
 
 /** Why a region cannot be given bad blocks here; undefined where it can. They come from machine checks, which the NFIT driver alone listens to. */
 export async function noBadBlocks(region: string): Promise<string | undefined> {
-  const bus = path.basename(path.dirname(fs.realpathSync(`/sys/bus/nd/devices/${region}`)));
-  if (ndAttribute(bus, 'provider') !== 'ACPI.NFIT') return 'needs pmem on an ACPI NFIT bus, whose driver takes memory errors for bad blocks; try --layout nfit';
+  if (ndAttribute(ndBusOf(region), 'provider') !== 'ACPI.NFIT') return 'needs pmem on an ACPI NFIT bus, whose driver takes memory errors for bad blocks; try --layout nfit';
   if (!(await loadModule('mce_inject')) || !canReportMemoryErrors()) return 'needs the module mce-inject and debugfs; build the kernel with CONFIG_X86_MCE_INJECT';
   return undefined;
 }

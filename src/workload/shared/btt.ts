@@ -1,6 +1,6 @@
 // The block translation table on media (drivers/nvdimm/btt.h: struct btt_sb, log_entry; Documentation/driver-api/nvdimm/btt.rst):
 // what it says of itself, its map and its log, read and written through the namespace's raw bytes.
-import { checksumOf } from './info-block.js';
+import { isWhole } from './info-block.js';
 
 export const BTT_INFO_LENGTH = 4096;
 /** Where the first info block may lie: at once in labelled namespaces (2.0), behind 4 KiB in others (1.1). */
@@ -23,7 +23,7 @@ export interface BttInfo {
 
 /** An info block that is whole; undefined for anything else. */
 export function parseBttInfo(block: Buffer): BttInfo | undefined {
-  if (block.toString('latin1', 0, 16) !== 'BTT_ARENA_INFO\0\0' || checksumOf(block) !== block.readBigUInt64LE(4088)) return undefined;
+  if (block.toString('latin1', 0, 16) !== 'BTT_ARENA_INFO\0\0' || !isWhole(block)) return undefined;
   return {
     version: `${block.readUInt16LE(52)}.${block.readUInt16LE(54)}`,
     sectorSize: block.readUInt32LE(56), sectors: block.readUInt32LE(60), blockSize: block.readUInt32LE(64), spare: block.readUInt32LE(72),

@@ -16,12 +16,13 @@ export interface FaultSubject {
 export const faultMetric = (name: string): MetricDeclaration => ({ name, unit: 'ns', better: 'lower' });
 
 /**
- * Whether so many faults were taken, of a run of `accesses`. The kernel counts them by thread, and its own housekeeping takes pages of
- * the thread's heap and stack away now and then (khugepaged, compaction, NUMA balancing): a few more, where they are few among many.
+ * Faults that may come on top in a run of `accesses`. The kernel counts them by thread, and its own housekeeping may take pages of the
+ * thread's heap and stack away now and then (khugepaged, compaction, NUMA balancing): a few, where they are few among many.
  */
-export function tookFaults(counted: number, expected: number, accesses: number): boolean {
-  return counted >= expected && counted <= expected + Math.min(3, Math.floor(accesses / 8));
-}
+export const strayFaults = (accesses: number): number => Math.min(3, Math.floor(accesses / 8));
+
+/** Whether so many faults were taken, but for strays. */
+export const tookFaults = (counted: number, expected: number, accesses: number): boolean => counted >= expected && counted <= expected + strayFaults(accesses);
 
 /** Touches each entry once, expects `faults` of them to fault (none of these a major one unless said), keeps the times. */
 export function faultsOf(

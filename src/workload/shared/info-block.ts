@@ -1,7 +1,5 @@
 // The pfn info block of fsdax and devdax namespaces: 4 KiB at byte 4096 of the raw namespace (drivers/nvdimm/pfn.h:
 // struct nd_pfn_sb). Read and written through the namespace's raw device, never through what it describes.
-import fs from 'node:fs';
-
 export const INFO_OFFSET = 4096;
 export const INFO_LENGTH = 4096;
 const CHECKSUM = 4088;
@@ -44,9 +42,12 @@ export function parseInfoBlock(block: Buffer): InfoBlock {
     startPad: block.readUInt32LE(76),
     endTrunc: block.readUInt32LE(80),
     align: block.readUInt32LE(84),
-    checksumOk: checksumOf(block) === block.readBigUInt64LE(CHECKSUM),
+    checksumOk: isWhole(block),
   };
 }
+
+/** Whether a block has the checksum that it says, at byte `at`. */
+export const isWhole = (block: Buffer, at = CHECKSUM): boolean => checksumOf(block, at) === block.readBigUInt64LE(at);
 
 /** Puts the right checksum on a block that was changed. */
 export function sealed(block: Buffer): Buffer {
@@ -54,6 +55,3 @@ export function sealed(block: Buffer): Buffer {
   copy.writeBigUInt64LE(checksumOf(copy), CHECKSUM);
   return copy;
 }
-
-/** While `force_raw` is set, the namespace comes up as all its bytes. */
-export const forceRaw = (dev: string, on: boolean): void => fs.writeFileSync(`/sys/bus/nd/devices/${dev}/force_raw`, on ? '1' : '0');

@@ -1,6 +1,6 @@
 // The label area of a DIMM, taken apart from its raw bytes (drivers/nvdimm/label.h: struct nd_namespace_index and
 // nd_namespace_label; UEFI 2.7, 13.19): two index blocks of which the newer valid one counts, and its slots.
-import { checksumOf } from './info-block.js';
+import { isWhole } from './info-block.js';
 
 export interface Label {
   name: string;
@@ -29,7 +29,7 @@ function indexAt(area: Buffer, offset: number): Index | undefined {
   if (offset + FREE_MAP > area.length || area.toString('latin1', offset, offset + 16) !== SIGNATURE) return undefined;
   const size = Number(area.readBigUInt64LE(offset + 32));
   const block = area.subarray(offset, offset + size);
-  if (block.length !== size || checksumOf(block, INDEX_CHECKSUM) !== block.readBigUInt64LE(INDEX_CHECKSUM)) return undefined;
+  if (block.length !== size || !isWhole(block, INDEX_CHECKSUM)) return undefined;
   // Its size stands as a power of two of 128 bytes since version 1.2; before, it is 0.
   return { sequence: block.readUInt32LE(20) & 3, labelSize: 128 << block.readUInt8(19), labelsAt: Number(block.readBigUInt64LE(48)), slots: block.readUInt32LE(56), free: block.subarray(FREE_MAP) };
 }

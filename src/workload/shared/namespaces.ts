@@ -1,13 +1,10 @@
 // A namespace that a workload may turn into anything, for what is about namespaces themselves. Guests only: on a machine
 // with data on it nobody would lend one.
-import fs from 'node:fs';
-import path from 'node:path';
-import { bindNamespace, ndRegions, unbindNamespace, type NdNamespace } from '../../device/nd.js';
+import { bindNamespace, ndAttribute, ndNumber, ndRegions, setNdAttribute, unbindNamespace, type NdNamespace } from '../../device/nd.js';
 import { chardevOf, createNamespace, disableNamespace, disableRegion, enableNamespace, enableRegion, namespaces, type Namespace, type NamespaceRequest } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
 import { tool } from '../../device/tool.js';
 import { BrokenError } from '../../errors.js';
-import { forceRaw } from './info-block.js';
 import type { Context } from '../types.js';
 
 export interface Spare {
@@ -49,13 +46,13 @@ export async function spareNamespace(ctx: Context): Promise<Spare> {
 /** The namespaces of all regions. */
 export const allNamespaces = (): NdNamespace[] => ndRegions().flatMap(({ namespaces: found }) => found);
 
-/** The block device that serves a namespace itself, by name; undefined where none does, or something claims it. */
+/** The block device that serves a namespace, itself or through what claims it, by name; undefined where none does. */
 export const blockDeviceOf = (dev: string): string | undefined => allNamespaces().find((one) => one.dev === dev)?.blockdev;
 
 /** Brings the namespace up as its raw bytes for `work`, and takes it down again. */
 export async function asRawBytes<Result>(spare: Spare, work: (device: string) => Result): Promise<Result> {
   await spare.disable();
-  forceRaw(spare.dev, true);
+  setNdAttribute(spare.dev, 'force_raw', '1'); // it comes up as all its bytes
   try {
     bindNamespace(spare.dev);
     using _ = { [Symbol.dispose]: () => unbindNamespace(spare.dev) };
@@ -65,19 +62,9 @@ export async function asRawBytes<Result>(spare: Spare, work: (device: string) =>
     await waitForFile(node);
     return work(node);
   } finally {
-    forceRaw(spare.dev, false);
+    setNdAttribute(spare.dev, 'force_raw', '0');
   }
 }
-
-const attribute = (dev: string, name: string): string => path.join('/sys/bus/nd/devices', dev, name);
-
-/** What sysfs keeps of an nvdimm device, without the line's end. */
-export const ndAttribute = (dev: string, name: string): string => fs.readFileSync(attribute(dev, name), 'utf8').replace(/\n$/, '');
-
-/** The same as a number. */
-export const ndNumber = (dev: string, name: string): number => Number(ndAttribute(dev, name));
-
-export const setNdAttribute = (dev: string, name: string, value: string): void => fs.writeFileSync(attribute(dev, name), value);
 
 export interface LabelledRegion {
   dev: string;

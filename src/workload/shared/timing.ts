@@ -19,3 +19,10 @@ export function rounds(ctx: Context, what: string, count: number, steps: readonl
 
 /** Samples per unit of work: of each sample a share. */
 export const per = (samples: Float64Array, units: number): number[] => Array.from(samples, (ns) => ns / units);
+
+/** How long it took, ns. */
+export async function timed(work: () => Promise<unknown>): Promise<number> {
+  const started = process.hrtime.bigint();
+  await work();
+  return Number(process.hrtime.bigint() - started);
+}

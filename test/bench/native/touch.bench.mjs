@@ -14,6 +14,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Mapping, nothing } from '../../../dist/native.js';
+import { roundInAddon } from '../timing/c-loop.mjs';
 
 const LENGTH = 64 * 1024 * 1024;
 const TARGET_RATIO = 1.02;
@@ -59,15 +60,6 @@ function loopInC(path) {
     },
     end: () => child.stdin.end(),
   };
-}
-
-function roundInAddon(mapping, { stride, drop, repeat, timed }) {
-  let total = 0;
-  for (let pass = 0; pass < repeat; pass++) {
-    if (drop) mapping.madvise(0, LENGTH, 'dontneed');
-    total += mapping.touch({ count: LENGTH / stride, stride, access: 'rmw', timed }).totalNs;
-  }
-  return total;
 }
 
 async function compare(path, fd) {
