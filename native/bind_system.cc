@@ -48,6 +48,12 @@ Job addEntropyCall(Args& args) {
   return job([=] { addEntropy(bytes); });
 }
 
+// writeSecondSerialPort(bytes)
+Job writeSecondSerialPortCall(Args& args) {
+  const auto bytes = args.bytes(0, "bytes");
+  return job([=] { writeSecondSerialPort(bytes); });
+}
+
 // setMceKill(policy)
 Job setMceKillCall(Args& args) {
   const int policy = mceKillPolicy(args.text(0, "policy"));
@@ -254,6 +260,7 @@ void exportSystem(const Exports& exports) {
   both<umountCall>(exports, "umount");
   onlyNow<setRealtimeCall>(exports, "setRealtime");
   onlyNow<addEntropyCall>(exports, "addEntropy");
+  onlyNow<writeSecondSerialPortCall>(exports, "writeSecondSerialPort");
   onlyNow<setMceKillCall>(exports, "setMceKill");
   both<finitModuleCall>(exports, "finitModule");
   both<deleteModuleCall>(exports, "deleteModule");

@@ -83,6 +83,7 @@ export interface NativeAddon extends NativeCalls {
   seekToEnd(fd: number): void;
   setRealtime(ns: bigint): void;
   addEntropy(bytes: Uint8Array): void;
+  writeSecondSerialPort(bytes: Uint8Array): void;
   setMceKill(policy: MceKillPolicy): void;
   reboot(command: RebootCommand): void;
   clocks(): Clocks;
@@ -1541,9 +1542,20 @@ export function setRealtime(ns: bigint): void {
   attempt(() => addon().setRealtime(word('ns', ns)));
 }
 
-/** RNDADDENTROPY on /dev/random, credited in full; up to 64 KiB. For restored guests, whose pools are all alike. */
+/**
+ * RNDADDENTROPY on /dev/random, credited in full, up to 64 KiB, and the same to the generator behind node:crypto. For restored guests, whose
+ * pools are all alike.
+ */
 export function addEntropy(bytes: Uint8Array): void {
   attempt(() => addon().addEntropy(byteArray('bytes', bytes)));
+}
+
+/**
+ * Writes to the second ISA serial port (COM2) by port I/O, past its driver: for guests, whose port takes all bytes at once. Throws EPERM without
+ * CAP_SYS_RAWIO or in a locked-down kernel, ENOSYS where the kernel has no ioperm(2).
+ */
+export function writeSecondSerialPort(bytes: Uint8Array): void {
+  attempt(() => addon().writeSecondSerialPort(byteArray('bytes', bytes)));
 }
 
 export interface ProgramLimits {

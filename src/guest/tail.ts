@@ -1,6 +1,11 @@
 // Follows a file that another process appends to, as QEMU does to a serial port's file.
 import fs from 'node:fs';
 
+/** A file that grows byte by byte is looked at so often at most, ms. */
+const PAUSE = 3;
+
+const buffer = Buffer.alloc(64 * 1024);
+
 /** Reads what was appended since the last call. `wait` resolves when there may be more, or after `ms`. */
 export class Tail {
   readonly #file: string;
@@ -25,21 +30,22 @@ export class Tail {
     }
     const chunks: Buffer[] = [];
     for (;;) {
-      const chunk = Buffer.alloc(64 * 1024);
-      const count = fs.readSync(this.#fd, chunk, 0, chunk.length, this.#position);
-      if (count === 0) break;
+      const count = fs.readSync(this.#fd, buffer, 0, buffer.length, this.#position);
       this.#position += count;
-      chunks.push(chunk.subarray(0, count));
+      chunks.push(Buffer.from(buffer.subarray(0, count)));
+      if (count < buffer.length) return Buffer.concat(chunks);
     }
-    return Buffer.concat(chunks);
   }
 
   /** Waits for a change of the file or `ms` milliseconds, whichever comes first. */
   async wait(ms: number): Promise<void> {
-    if (this.#changed) {
-      this.#changed = false;
-      return;
-    }
+    await this.#changeOr(ms);
+    if (this.#fd !== undefined) await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    this.#changed = false;
+  }
+
+  async #changeOr(ms: number): Promise<void> {
+    if (this.#changed) return;
     // A watch needs the file; until it exists, look often.
     const limit = this.#fd === undefined ? Math.min(ms, 5) : ms;
     await new Promise<void>((resolve) => {
@@ -50,7 +56,6 @@ export class Tail {
       };
     });
     this.#wake = undefined;
-    this.#changed = false;
   }
 
   close(): void {

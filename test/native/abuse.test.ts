@@ -99,6 +99,7 @@ const rows = (mapping: Mapping): Row[] => {
     row('prctlMceKill', native.prctlMceKill, ['default', 'name']),
     row('finitModule', native.finitModule, [NOWHERE, 'fd'], ['', 'text']),
     row('deleteModule', native.deleteModule, ['daxrig_no_such_module', 'text']),
+    row('writeSecondSerialPort', native.writeSecondSerialPort, ['text', 'bytes']),
     row('reboot', native.reboot, ['nonsense', 'name']),
     row('processVmRead', native.processVmRead, [NOWHERE, 'fd'], [0n, 'word'], [8, 'size']),
     row('errnoName', native.errnoName, [1, 'fd']),
