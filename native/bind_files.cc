@@ -137,13 +137,14 @@ Job memoryFileCall(Args& args) {
   return job([=] { return memoryFile(name); }, [](Napi::Env env, int fd) { return numberValue(env, fd); });
 }
 
-// copySparse(from, to, skipStart, skipEnd)
+// copySparse(from, to, skipStart, skipEnd, behindOthers)
 Job copySparseCall(Args& args) {
   const int from = args.fd(0, "from");
   const int to = args.fd(1, "to");
   const std::uint64_t skipStart = args.size(2, "skipStart");
   const std::uint64_t skipEnd = args.size(3, "skipEnd");
-  return job([=] { return copySparse(from, to, skipStart, skipEnd); },
+  const bool behindOthers = args.boolean(4, "behindOthers");
+  return job([=] { return copySparse(from, to, skipStart, skipEnd, behindOthers); },
              [](Napi::Env env, std::uint64_t written) { return numberValue(env, written); });
 }
 

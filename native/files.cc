@@ -252,13 +252,12 @@ std::uint64_t copyRange(int from, int to, off_t begin, off_t end) {
 
 }  // namespace
 
-std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_t skipEnd) {
+std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_t skipEnd, bool behindOthers) {
   struct stat file;
   check(fstat(from, &file), "fstat");
   check(retryInterrupted([&] { return ftruncate(to, file.st_size); }), "ftruncate");
   // Parts taken in turn by a few threads: memory, not a disk, is what this waits for.
   constexpr off_t kPart = off_t{32} << 20;
-  // The guest whose memory is being copied has copies that run already: they come first.
   constexpr int kBehindOthers = 10;
   std::atomic<off_t> next{0};
   std::atomic<std::uint64_t> written{0};
@@ -267,7 +266,7 @@ std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_
   const auto skipFrom = static_cast<off_t>(skipStart);
   const auto skipTo = static_cast<off_t>(std::max(skipStart, skipEnd));
   auto work = [&] {
-    setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kBehindOthers);  // as nice(1); where it may not, it is only less polite
+    if (behindOthers) setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kBehindOthers);  // as nice(1); where it may not, it is only less polite
     try {
       for (off_t begin = next.fetch_add(kPart); begin < file.st_size; begin = next.fetch_add(kPart)) {
         const off_t end = std::min<off_t>(begin + kPart, file.st_size);

@@ -56,8 +56,8 @@ void syncFileSystem(int fd);
 int memoryFile(const std::string& name);
 /**
  * Copies a file's data, and none of its holes or zero pages, to an empty file; [skipStart, skipEnd) is left out too.
- * Returns the bytes written.
+ * With behindOthers everything else on the machine comes first. Returns the bytes written.
  */
-std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_t skipEnd);
+std::uint64_t copySparse(int from, int to, std::uint64_t skipStart, std::uint64_t skipEnd, bool behindOthers);
 
 }  // namespace daxrig

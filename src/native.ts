@@ -51,7 +51,7 @@ export interface NativeCalls {
   copyFileRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number;
   syncfs(fd: number): void;
   memoryFile(name: string): number;
-  copySparse(from: number, to: number, skipStart: number, skipEnd: number): number;
+  copySparse(from: number, to: number, skipStart: number, skipEnd: number, behindOthers: boolean): number;
   mount(source: string, target: string, type: string, flags: readonly MountFlag[], data: string): void;
   umount(target: string, flags: readonly UmountFlag[]): void;
   finitModule(fd: number, parameters: string): void;
@@ -1181,12 +1181,16 @@ export function memoryFile(name: string): number {
   return now('memoryFile', [text('name', name)]);
 }
 
-/**
- * Copies the data of an open file, and neither its holes nor its zero pages, to an empty one, which gets its size.
- * `skip` is left out as if it were a hole; bytes. Returns the bytes written.
- */
-export async function copySparseAsync(from: number, to: number, skip: { start: number; end: number } = { start: 0, end: 0 }): Promise<number> {
-  return later('copySparse', [descriptor('from', from), descriptor('to', to), whole('skip.start', skip.start), whole('skip.end', skip.end)]);
+export interface CopyOptions {
+  /** Left out as if it were a hole; bytes. */
+  skip?: { start: number; end: number };
+  /** Nobody waits for it: everything else on the machine comes first. */
+  behindOthers?: boolean;
+}
+
+/** Copies the data of an open file, and neither its holes nor its zero pages, to an empty one, which gets its size. Returns the bytes written. */
+export async function copySparseAsync(from: number, to: number, { skip = { start: 0, end: 0 }, behindOthers = false }: CopyOptions = {}): Promise<number> {
+  return later('copySparse', [descriptor('from', from), descriptor('to', to), whole('skip.start', skip.start), whole('skip.end', skip.end), behindOthers]);
 }
 
 // ------------------------------------------------------------------------------------------------------------------- races

@@ -11,6 +11,9 @@ import type { DevdaxPlace, FsdaxPlace, Place } from './place.js';
 import { pmemRanges } from './iomem.js';
 import { tool } from './tool.js';
 
+/** Where nothing else is asked for. */
+export const DEFAULT_FILE_SYSTEM = 'ext4';
+
 export interface PlaceRequest {
   mode: 'fsdax' | 'devdax';
   /** Where struct pages live: RAM (mem) or the device itself (dev); absent: wherever they are, by default on the device. */
@@ -20,6 +23,12 @@ export interface PlaceRequest {
   fs?: string;
   /** Which region of several, by index; default the first. */
   region?: number;
+}
+
+/** The same request with what it leaves open filled in by what provision() does then; `legacy`: all regions are memmap='s. */
+export function filledIn({ map, align, fs: kind, ...rest }: PlaceRequest, legacy: boolean): PlaceRequest {
+  const found = rest.mode === 'fsdax' && legacy && align === undefined && map !== 'dev';
+  return { ...rest, map: map ?? (found ? 'mem' : 'dev'), align: align ?? '2M', ...(rest.mode === 'fsdax' ? { fs: kind ?? DEFAULT_FILE_SYSTEM } : {}) };
 }
 
 /** Something made that has to be taken down. */
@@ -112,7 +121,7 @@ export async function mountDax(device: string, folder: string, kind: string): Pr
 }
 
 async function mountFsdax(request: PlaceRequest, namespace: Namespace, folder: string): Promise<Provisioned<FsdaxPlace>> {
-  const kind = request.fs ?? 'ext4';
+  const kind = request.fs ?? DEFAULT_FILE_SYSTEM;
   if (!namespace.blockdev) throw new BrokenError(`${namespace.dev}: fsdax without a block device`);
   const device = `/dev/${namespace.blockdev}`;
   await waitForFile(device);

@@ -26,20 +26,20 @@ export function interpreterOf(start: Buffer): string | undefined {
 
 /**
  * A 64-bit program or library without what only linkers and debuggers read: the symbols and sections behind its last segment. A guest
- * would carry them in memory for nothing (12% of Node). Changes the header in `file` itself, which may be large. Given back as it is: whatever
- * is no such file, or has something else at its end.
+ * would carry them in memory for nothing (12% of Node). `start` holds the file's program headers at least; its own header is changed
+ * where something is left out. Whole goes in: whatever is no such file, or has something else at its end.
  */
-export function loadedPart(file: Buffer): Buffer {
-  const headers = programHeaders(file);
-  if (headers === undefined || headers.length === 0) return file;
-  const sectionHeaders = Number(file.readBigUInt64LE(0x28));
-  const sections = file.readUInt16LE(0x3c);
+export function loadedPart(start: Buffer, size: number): { head: Buffer; length: number } {
+  const whole = { head: start, length: size };
+  const headers = programHeaders(start);
+  if (headers === undefined || headers.length === 0) return whole;
+  const sectionHeaders = Number(start.readBigUInt64LE(0x28));
+  const sections = start.readUInt16LE(0x3c);
   // Bytes behind the section headers are somebody's payload.
-  if (sections === 0 || sectionHeaders + sections * SECTION_HEADER_BYTES !== file.length) return file;
-  const end = Math.max(...headers.map((at) => Math.max(at + 56, fileOffset(file, at) + fileSize(file, at))));
-  if (end >= sectionHeaders) return file;
-  const part = file.subarray(0, end);
-  part.writeBigUInt64LE(0n, 0x28); // e_shoff
-  part.fill(0, 0x3a, 0x40); // e_shentsize, e_shnum, e_shstrndx
-  return part;
+  if (sections === 0 || sectionHeaders + sections * SECTION_HEADER_BYTES !== size) return whole;
+  const end = Math.max(...headers.map((at) => Math.max(at + 56, fileOffset(start, at) + fileSize(start, at))));
+  if (end >= sectionHeaders) return whole;
+  start.writeBigUInt64LE(0n, 0x28); // e_shoff
+  start.fill(0, 0x3a, 0x40); // e_shentsize, e_shnum, e_shstrndx
+  return { head: start, length: end };
 }

@@ -13,13 +13,13 @@ import { CpioArchive } from './cpio.js';
 import { interpreterOf, loadedPart } from './elf.js';
 import type { GuestKernel } from './kernel.js';
 import { programRoot } from '../paths.js';
-import { planModules, readModule } from './modules.js';
+import { planModules, readModule, runDepmod } from './modules.js';
+import type { FileSystemName } from './qemu.js';
 
 /** Loaded before a guest's state is saved, where the kernel has them. */
-const WANTED_MODULES = [
-  'qemu_fw_cfg', 'libnvdimm', 'nd_btt', 'nd_pmem', 'nd_e820', 'nfit', 'device_dax', 'dax_pmem', 'dax_pmem_compat',
-  'crc32c_generic', 'ext4', 'xfs', 'loop', 'hwpoison_inject',
-];
+const WANTED_MODULES = ['qemu_fw_cfg', 'libnvdimm', 'nd_btt', 'nd_pmem', 'nd_e820', 'nfit', 'device_dax', 'dax_pmem', 'dax_pmem_compat', 'loop', 'hwpoison_inject'];
+/** The same of file systems, for a guest whose work is going to use them. */
+const FILE_SYSTEM_MODULES: Record<FileSystemName, string[]> = { ext4: ['crc32c_generic', 'ext4'], xfs: ['crc32c_generic', 'xfs'] };
 /** In the image, loaded only by what asks for them. */
 const OFFERED_MODULES = ['kmem', 'dax_hmem', 'mce_inject', 'brd', 'ext2', 'null_blk', 'dm_mod', 'lkdtm'];
 
@@ -65,10 +65,13 @@ echo 20 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 [ -d /daxrig/files ] && cp -a /daxrig/files/. /
 cd /run/daxrig
 export HOME=/run/daxrig PATH=/usr/sbin:/usr/bin:/sbin:/bin UV_THREADPOOL_SIZE=4
+flags="--no-warnings $(cat /daxrig/dist/agent.flags)"
 # Where addresses are not random, V8's are not either.
-grep -qw norandmaps /proc/cmdline && seed=--random-seed=1
-node --no-warnings $seed /daxrig/dist/guest/start.cjs
-say "{\\"type\\":\\"agent-exit\\",\\"status\\":$?}"
+grep -qw norandmaps /proc/cmdline && flags="$flags --random-seed=1"
+status=14 # Node's own for a snapshot that it does not take
+[ -e /daxrig/dist/agent.blob ] && { node $flags --snapshot-blob /daxrig/dist/agent.blob agent; status=$?; }
+[ $status = 14 ] && { node $flags /daxrig/dist/guest/start.cjs; status=$?; }
+say "{\\"type\\":\\"agent-exit\\",\\"status\\":$status}"
 poweroff -f
 `;
 
@@ -153,7 +156,7 @@ function* filesBelow(folder: string): Generator<string> {
   }
 }
 
-const isRuntimeFile = (file: string): boolean => /\.(m?js|cjs|json|node|cache)$/.test(file) && !/\.d\.ts$|\.map$|\/(test|tests|docs)\//.test(file);
+const isRuntimeFile = (file: string): boolean => /\.(m?js|cjs|json|node|cache|blob|flags)$/.test(file) && !/\.d\.ts$|\.map$|\/(test|tests|docs)\//.test(file);
 
 interface BaseFile {
   name: string;
@@ -246,7 +249,7 @@ export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}
   const base = await baseOf();
   const extras = (options.files ?? []).flatMap(expand);
   const setup = options.setup === undefined ? undefined : readSetup(options.setup);
-  const digest = digestOf(base.digest, kernel.digest, JSON.stringify([WANTED_MODULES, OFFERED_MODULES]), setup ?? '', ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));
+  const digest = digestOf(base.digest, kernel.digest, JSON.stringify([WANTED_MODULES, FILE_SYSTEM_MODULES, OFFERED_MODULES]), setup ?? '', ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));
   const plan = kernel.modules ? planModules(kernel.modules, WANTED_MODULES) : { order: [], absent: [] };
   const folder = await cached('images', digest, (work) => {
     options.progress?.('building the guest image');
@@ -258,7 +261,7 @@ export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}
     for (const { name, from } of base.files) archive.add({ kind: 'file', name, mode: fs.statSync(from).mode & 0o777, content: { file: from, part: loadedPart } });
     for (const [name, target] of base.links) archive.add({ kind: 'link', name, target });
     if (setup !== undefined) archive.add({ kind: 'file', name: 'etc/daxrig/setup', mode: 0o755, content: Buffer.from(setup) });
-    addModules(archive, kernel, plan.order);
+    addModules(archive, kernel, plan.order, work);
     // /run is a tmpfs in the guest: files meant for it wait in /daxrig/files, from where init copies them.
     for (const { from, to } of extras) archive.add({ kind: 'file', name: to.startsWith('/run/') ? `daxrig/files${to}` : to, mode: fs.statSync(from).mode & 0o777, content: { file: from } });
     const file = path.join(work, 'initramfs.cpio');
@@ -286,21 +289,29 @@ function expand(file: GuestFile): GuestFile[] {
   return [...filesBelow(file.from)].map((from) => ({ from, to: path.posix.join(file.to, path.relative(file.from, from)) }));
 }
 
-/** Modules, uncompressed, at their usual place with the lists that modprobe and libkmod read. */
-function addModules(archive: CpioArchive, kernel: GuestKernel, order: readonly string[]): void {
-  const tree = kernel.modules;
-  const root = `lib/modules/${kernel.release}`;
-  archive.add({ kind: 'file', name: 'etc/daxrig/modules', mode: 0o644, content: Buffer.from(order.map((name) => `${plain(tree!.paths.get(name)!)}\n`).join('')) });
+/** Modules, uncompressed, at their usual place, with depmod's lists of them. */
+function addModules(archive: CpioArchive, { release, modules: tree }: GuestKernel, order: readonly string[], work: string): void {
+  const list = (name: string, names: readonly string[]): void => {
+    archive.add({ kind: 'file', name: `etc/daxrig/${name}`, mode: 0o644, content: Buffer.from(names.map((one) => `${plain(tree!.paths.get(one)!)}\n`).join('')) });
+  };
+  list('modules', order);
   if (!tree) return;
-  const offered = planModules(tree, OFFERED_MODULES.filter((name) => tree.paths.has(name))).order;
-  const names = [...new Set([...order, ...offered])];
-  for (const name of names) archive.add({ kind: 'file', name: `${root}/${plain(tree.paths.get(name)!)}`, mode: 0o644, content: readModule(tree, name) });
-  const dep = names.map((name) => `${plain(tree.paths.get(name)!)}:${(tree.needs.get(name) ?? []).filter((need) => tree.paths.has(need)).map((need) => ` ${plain(tree.paths.get(need)!)}`).join('')}\n`);
-  archive.add({ kind: 'file', name: `${root}/modules.dep`, mode: 0o644, content: Buffer.from(dep.join('')) });
-  for (const list of ['modules.alias', 'modules.builtin', 'modules.softdep', 'modules.order', 'modules.builtin.modinfo']) {
-    const file = path.join(tree.folder, list);
-    if (fs.existsSync(file)) archive.add({ kind: 'file', name: `${root}/${list}`, mode: 0o644, content: { file } });
+  const names = new Set([...order, ...planModules(tree, OFFERED_MODULES.filter((name) => tree.paths.has(name))).order]);
+  for (const [system, wanted] of Object.entries(FILE_SYSTEM_MODULES)) {
+    const plan = planModules(tree, wanted).order;
+    list(`modules.${system}`, plan);
+    plan.forEach((name) => names.add(name));
   }
+  const folder = path.join(work, 'lib/modules', release);
+  for (const name of names) {
+    const file = path.join(folder, plain(tree.paths.get(name)!));
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(file, readModule(tree, name));
+  }
+  for (const given of ['modules.order', 'modules.builtin', 'modules.builtin.modinfo']) if (fs.existsSync(path.join(tree.folder, given))) fs.copyFileSync(path.join(tree.folder, given), path.join(folder, given));
+  runDepmod(folder);
+  for (const file of filesBelow(folder)) archive.add({ kind: 'file', name: path.relative(work, file), mode: 0o644, content: fs.readFileSync(file) });
+  fs.rmSync(path.join(work, 'lib'), { recursive: true });
 }
 
 const plain = (file: string): string => file.replace(/\.(gz|xz|zst)$/, '');

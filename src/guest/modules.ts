@@ -52,13 +52,13 @@ export function readModuleTree(folder: string): ModuleTree | undefined {
   return tree;
 }
 
-/** Makes modules.dep for a tree that was unpacked but never installed (a package's files, or a build tree). */
-function runDepmod(folder: string): void {
+/** Makes modules.dep and its likes in lib/modules/RELEASE, for a tree that was unpacked but never installed. */
+export function runDepmod(folder: string): void {
   const base = path.resolve(folder, '../../..');
   try {
     execFileSync('depmod', ['-b', base, path.basename(folder)], { stdio: ['ignore', 'ignore', 'pipe'] });
   } catch (error) {
-    throw new BrokenError(`${folder}: no modules.dep, and depmod could not make one (${messageOf(error).split('\n')[0]}); install kmod`);
+    throw new BrokenError(`${folder}: depmod could not make modules.dep (${messageOf(error).split('\n')[0]}); install kmod`);
   }
 }
 

@@ -42,6 +42,10 @@ export function findQemu(given?: string): Qemu {
   return qemu;
 }
 
+/** File systems whose modules a guest can do without, until something mounts one. */
+export const FILE_SYSTEMS = ['ext4', 'xfs'] as const;
+export type FileSystemName = (typeof FILE_SYSTEMS)[number];
+
 export interface GuestConfig {
   qemu: Qemu;
   accel: Accel;
@@ -54,6 +58,8 @@ export interface GuestConfig {
   append?: string;
   /** The agent prepares the collection of kernel coverage before the guest is saved. */
   coverage?: boolean;
+  /** Loaded before the guest is saved; absent: all of them. */
+  fileSystems?: FileSystemName[];
   /** Tells apart boots of one configuration that are to be measured as boots of their own. */
   boot?: number;
 }
@@ -67,9 +73,14 @@ export interface GuestFiles {
   ram: string;
 }
 
-export type GuestStart =
-  | { kind: 'boot'; /** RAM in files that the caller has open, and passes on as descriptors 3 and up: to save the guest with them. */ shareRam: boolean }
-  | { kind: 'restore'; /** The state's RAM is in files to be mapped copy-on-write, not in the stream. */ sharedRam: boolean };
+/**
+ * Where a guest's RAM is. `own`: in QEMU's memory alone. `shared`: in files that the caller has open and passes on as descriptors 3 and
+ * up, so that the guest can be saved with them. `copied`: in a saved state's files, copy-on-write.
+ */
+export type GuestRam = 'own' | 'shared' | 'copied';
+
+/** A boot, or a saved state that is to go on. One whose RAM is its own takes it from the state's stream. */
+export type GuestStart = { kind: 'boot'; ram: 'own' | 'shared' } | { kind: 'restore'; ram: GuestRam };
 
 /** Size of the block that carries a job into the guest, bytes; idle is all zeros. */
 export const JOB_BYTES = 64 * 1024;
@@ -78,8 +89,11 @@ export const JOB_NAME = 'opt/daxrig/job';
 /** On the guest's kernel command line: asks the agent to prepare the collection of coverage. */
 export const COVERAGE_WORD = 'daxrig.coverage';
 
+/** The same: which file systems the agent loads, separated by commas; without it, all. */
+export const FILE_SYSTEMS_WORD = 'daxrig.fs=';
+
 /** Words on the guest's kernel command line, each with its reason. */
-export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append' | 'coverage' | 'clock'>): string {
+export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append' | 'coverage' | 'clock' | 'fileSystems'>): string {
   return [
     'console=ttyS0,115200',
     'earlyprintk=serial,ttyS0,115200', // a crash before the console driver must be seen
@@ -91,12 +105,15 @@ export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append' 
     'no_timer_check', // a busy host can make the kernel give up on its timer, and panic, at boot
     'printk.time=1',
     'cryptomgr.notests', // ciphers are not what is tested here, and testing them takes a fifth of an emulated boot
+    'swiotlb=1024', // bounce buffers for devices that cannot reach all RAM: none here, and clearing the usual 64 MiB takes 0.2 s
+    'rootfstype=ramfs', // the root's pages come and stay at less cost than a tmpfs's
     'retain_initrd', // its memory stays reserved once unpacked, so that a saved state can drop its content
     // A fault searches the process's mappings, and what that costs depends on where all of them lie: by random addresses a fault
     // of another image, or kernel, would be up to 2% longer or shorter for no reason of its own.
     ...(config.clock === 'icount' ? ['norandmaps'] : []),
     ...memmapParams(config.layout),
     ...(config.coverage ? [COVERAGE_WORD] : []),
+    ...(config.fileSystems ? [`${FILE_SYSTEMS_WORD}${config.fileSystems.join(',')}`] : []),
     ...(config.append ? [config.append] : []),
   ].join(' ');
 }
@@ -137,7 +154,7 @@ function memoryArgs(config: GuestConfig, files: GuestFiles, start: GuestStart): 
     const shared = `memory-backend-file,id=${id},size=${size},mem-path=/proc/self/fd/${FIRST_RAM_FD + i},share=on`;
     const copied = `memory-backend-file,id=${id},size=${size},mem-path=${escapeOption(`${files.ram}/${file}`)},share=off`;
     const own = `memory-backend-ram,id=${id},size=${size}`;
-    return ['-object', start.kind === 'boot' ? (start.shareRam ? shared : own) : start.sharedRam ? copied : own];
+    return ['-object', { own, shared, copied }[start.ram]];
   };
   const args = [...ram, ...nvdimms].flatMap(backend);
   const mebibytes = layout.memory / 2 ** 20;
@@ -189,7 +206,7 @@ export function qemuArgs(config: GuestConfig, files: GuestFiles, start: GuestSta
 export function machineKey(config: GuestConfig): string {
   const files: GuestFiles = { console: 'c', events: 'e', job: 'j', ram: 'r' };
   const neutral = { ...config, initramfs: 'i', kernel: { ...config.kernel, image: 'k' } };
-  return JSON.stringify([config.qemu.version, config.qemu.path, qemuArgs(neutral, files, { kind: 'boot', shareRam: true })]);
+  return JSON.stringify([config.qemu.version, config.qemu.path, qemuArgs(neutral, files, { kind: 'boot', ram: 'shared' })]);
 }
 
 /** Text for the fw_cfg block: JSON padded with zeros. Throws BrokenError when the job is too long for it. */

@@ -1,13 +1,14 @@
 // Starts the bundled agent with V8's code cache, made when the program was built: emulated, compiling what the agent
-// loads takes as long as running it. A cache of another Node is refused by V8, and the agent starts without.
+// loads takes as long as running it. A cache of another Node is refused by V8, and the agent starts without. Where Node can make
+// a startup snapshot (scripts/agent-snapshot.cjs), guests start from that, and this is what they fall back on.
 //
 //   node start.cjs                in a guest
 //   node start.cjs --make-cache   at build time
 import fs = require('node:fs');
 import module_ = require('node:module');
 import path = require('node:path');
-import url_ = require('node:url');
 import vm = require('node:vm');
+import importUrl = require('./import.cjs');
 
 interface Agent {
   main(importUrl: (url: string) => Promise<unknown>): void;
@@ -25,19 +26,8 @@ const script = new vm.Script(module_.wrap(fs.readFileSync(bundle, 'utf8')), {
 const exported = {} as Agent;
 (script.runInThisContext() as (...args: unknown[]) => void)(exported, module_.createRequire(bundle), { exports: exported }, bundle, path.dirname(bundle));
 
-/** require() takes ES modules too, without the loader of import(), which takes longer to start than most files to run. */
-async function load(url: string): Promise<unknown> {
-  try {
-    return require(url_.fileURLToPath(url)) as unknown;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== 'ERR_REQUIRE_ASYNC_MODULE' && code !== 'ERR_REQUIRE_ESM') throw error;
-    return import(url); // it awaits at its top level
-  }
-}
-
 if (make) {
   void exported.rehearse().then(() => fs.writeFileSync(cache, script.createCachedData()));
 } else {
-  exported.main(load);
+  exported.main(importUrl);
 }

@@ -6,13 +6,13 @@ import path from 'node:path';
 import { legacyPmem, parseIomem, softReserved, systemRam, type Resource } from '../kernel/iomem.js';
 import { parseKernelLog } from '../kernel/klog.js';
 import { BrokenError, DaxrigError, messageOf } from '../errors.js';
-import * as native from '../native.js';
 import { GiB, hex, parseSize, roundDown, roundUp } from '../units.js';
 import { cacheRoot, cached, digestOf, evict } from './cache.js';
 import type { FunctionsByModule } from '../measure/coverage.js';
 import type { GuestImage } from './image.js';
 import { expectedPmem, ramRanges, type PhysicalRange } from './layout.js';
 import { checkHostMemory, machineKey, ramFiles, type GuestConfig, type GuestFiles } from './qemu.js';
+import { RamInMemory, type ByteRange, type FileStamps } from './ram.js';
 import { Session } from './session.js';
 
 /** What the agent says of the guest it woke up in. */
@@ -36,6 +36,8 @@ export interface SavedState {
   /** What the boot printed. */
   console: string;
   sharedRam: boolean;
+  /** Of its first RAM file, what holds nothing that anybody reads again. */
+  unused?: ByteRange;
   /** Made now, not taken from the cache. */
   fresh: boolean;
   /** Seconds it took to boot and to save, when fresh. */
@@ -49,8 +51,8 @@ interface Meta {
   sharedRam: boolean;
   bootSeconds: number;
   hostWait: number;
-  /** Size and modification time of each file: a state that something wrote to afterwards is not used. */
-  files: Record<string, { size: number; mtimeMs: number }>;
+  /** A state that something wrote to afterwards is not used. */
+  files: FileStamps;
 }
 
 /** A guest did not come up; `console` is what it printed, for the kernel's log to be judged. */
@@ -97,6 +99,7 @@ export async function waitReady(session: Session, config: GuestConfig): Promise<
       const { message } = received;
       if (message.type === 'module-failed') modulesFailed.push(String(message.module));
       if (message.type === 'setup-failed') return fail(`--guest-setup ended with status ${String(message.status)}`);
+      if (message.type === 'agent-error') return fail(`the agent failed: ${String(message.message)}`);
       if (message.type === 'agent-exit') return fail(`the agent ended with status ${String(message.status)}`);
       if (message.type === 'ready') {
         const facts = { ...(message.facts as GuestFacts), ...(modulesFailed.length > 0 ? { modulesFailed } : {}) };
@@ -137,6 +140,11 @@ export function stateKey(config: GuestConfig, image: GuestImage): string {
   return digestOf(machineKey(config), config.kernel.digest, image.digest, String(config.boot ?? 0));
 }
 
+const stateFolder = (config: GuestConfig, image: GuestImage): string => path.join(cacheRoot(), 'states', stateKey(config, image));
+
+/** Whether the cache has a state for this configuration that can be used. */
+export const hasSavedState = (config: GuestConfig, image: GuestImage): boolean => damage(stateFolder(config, image)) === undefined;
+
 export interface Booted {
   state: SavedState;
   /**
@@ -149,7 +157,7 @@ export interface Booted {
 /** The saved state for a configuration: from the cache when it is whole, else booted now. */
 export async function savedState(config: GuestConfig, image: GuestImage, progress: (text: string) => void): Promise<Booted> {
   const key = stateKey(config, image);
-  const existing = path.join(cacheRoot(), 'states', key);
+  const existing = stateFolder(config, image);
   if (fs.existsSync(existing) && damage(existing) !== undefined) {
     progress(`saved state ${key} ${damage(existing)}: booting it again`);
     discardState(existing);
@@ -159,18 +167,18 @@ export async function savedState(config: GuestConfig, image: GuestImage, progres
       checkHostMemory(config.layout);
       progress(`booting ${config.kernel.release} (${config.layout.name}, ${config.clock})`);
       const started = Date.now();
-      const memory = new RamInMemory(config);
+      const memory = new RamInMemory(config.layout);
       let lent = false;
       try {
-        const { initrd, ...facts } = await bootToReady(config, folder, memory);
+        const { unused, ...facts } = await bootToReady(config, folder, memory);
         const bootSeconds = (Date.now() - started) / 1000;
         const early = memory.lend(path.join(folder, 'state'), facts.sharedRam);
         lent = true;
         resolve({
-          state: { ...facts, folder: early, console: fs.readFileSync(path.join(folder, 'console.log'), 'utf8'), fresh: true, bootSeconds },
+          state: { ...facts, ...(unused ? { unused } : {}), folder: early, console: fs.readFileSync(path.join(folder, 'console.log'), 'utf8'), fresh: true, bootSeconds },
           pending: { kept: fromCache.then((whole) => inCache(whole, true)), release: () => memory.release() },
         });
-        const files = await memory.copyTo(folder, facts.sharedRam, initrd);
+        const files = await memory.copyTo(folder, facts.sharedRam, unused);
         fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ ...facts, bootSeconds, files }));
       } catch (error) {
         // Once lent, it serves this process to its end, kept or not.
@@ -209,85 +217,23 @@ export function damage(folder: string): string | undefined {
   }
 }
 
-/**
- * The RAM of a guest that boots: in memory alone, since a file system takes note of each page that is written, which costs
- * as much as booting.
- */
-class RamInMemory {
-  readonly #files: { name: string; fd: number }[];
-  #state: number | undefined;
-  #folder: string | undefined;
-
-  constructor({ layout }: GuestConfig) {
-    const { ram, nvdimms } = ramFiles(layout);
-    this.#files = [...ram, ...nvdimms].map(({ file }) => ({ name: file, fd: native.memoryFile(file) }));
-  }
-
-  get fds(): number[] {
-    return this.#files.map(({ fd }) => fd);
-  }
-
-  /** A folder that looks like a saved state's: its files lead to this process's open ones. */
-  lend(state: string, sharedRam: boolean): string {
-    this.#state = fs.openSync(state, 'r');
-    // Named as what is being built is: should this process be killed, the next run removes it.
-    this.#folder = fs.mkdtempSync(path.join(cacheRoot(), 'states', `early.new-${process.pid}-`));
-    const lent = [{ name: 'state', fd: this.#state }, ...(sharedRam ? this.#files : [])];
-    for (const { name, fd } of lent) fs.symlinkSync(`/proc/${process.pid}/fd/${fd}`, path.join(this.#folder, name));
-    lentFolders.add(this.#folder);
-    return this.#folder;
-  }
-
-  /** Copies what is in use to a state's folder; gives the stamps of all its files. `skip` is a part of the first. */
-  async copyTo(folder: string, sharedRam: boolean, skip: { start: number; end: number } | undefined): Promise<Meta['files']> {
-    const names = ['state'];
-    for (const [i, { name, fd }] of (sharedRam ? this.#files : []).entries()) {
-      const to = fs.openSync(path.join(folder, name), 'wx', 0o600);
-      try {
-        await native.copySparseAsync(fd, to, i === 0 ? skip : undefined);
-      } finally {
-        fs.closeSync(to);
-      }
-      names.push(name);
-    }
-    return Object.fromEntries(names.map((name) => {
-      const { size, mtimeMs } = fs.statSync(path.join(folder, name));
-      return [name, { size, mtimeMs }] as const;
-    }));
-  }
-
-  release(): void {
-    if (this.#folder !== undefined) fs.rmSync(this.#folder, { recursive: true, force: true });
-    if (this.#folder !== undefined) lentFolders.delete(this.#folder);
-    // The last one to close frees the memory: not while everyone waits.
-    for (const fd of [...this.fds, ...(this.#state === undefined ? [] : [this.#state])]) fs.close(fd, () => {});
-    this.#files.length = 0;
-    this.#state = undefined;
-    this.#folder = undefined;
-  }
-}
-
-const lentFolders = new Set<string>();
-process.on('exit', () => lentFolders.forEach((folder) => fs.rmSync(folder, { recursive: true, force: true })));
-
 /** Boots to the ready agent, and has QEMU write the devices' state to `folder`/state. */
-async function bootToReady(config: GuestConfig, folder: string, memory: RamInMemory): Promise<Omit<Meta, 'bootSeconds' | 'files'> & { initrd: { start: number; end: number } | undefined }> {
+async function bootToReady(config: GuestConfig, folder: string, memory: RamInMemory): Promise<Omit<Meta, 'bootSeconds' | 'files'> & { unused: ByteRange | undefined }> {
   const files: GuestFiles = {
     console: path.join(folder, 'console.log'),
     events: path.join(folder, 'events'),
     job: path.join(folder, 'job'),
     ram: folder,
   };
-  const session = await Session.start(config, files, { kind: 'boot', shareRam: true }, { ramFds: memory.fds });
+  const session = await Session.start(config, files, { kind: 'boot', ram: 'shared' }, { ramFds: memory.fds });
   try {
     const sharedRam = await shareRam(session);
     const facts = await waitReady(session, config);
     // Counted instructions do not pass while the host is busy.
     const hostWait = config.clock === 'icount' ? 0 : session.starved() / 1000;
-    await session.qmp.call('stop');
-    await migrateTo(session, path.join(folder, 'state'));
+    await save(session, path.join(folder, 'state'));
     fs.rmSync(files.events, { force: true });
-    return { facts, sharedRam, hostWait, initrd: sharedRam ? initrdRange(config, session.console()) : undefined };
+    return { facts, sharedRam, hostWait, unused: sharedRam ? initrdRange(config, session.console()) : undefined };
   } finally {
     session.killNow(); // it is stopped: nothing more comes from it, and its end takes a while
   }
@@ -297,7 +243,7 @@ async function bootToReady(config: GuestConfig, folder: string, memory: RamInMem
  * Where the initramfs lies in a guest's only RAM file. The kernel has unpacked it and keeps its memory reserved
  * (retain_initrd): nobody reads it again, and a state without it is smaller by a fifth.
  */
-function initrdRange(config: GuestConfig, console: string): { start: number; end: number } | undefined {
+function initrdRange(config: GuestConfig, console: string): ByteRange | undefined {
   const match = /RAMDISK: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]/.exec(console);
   if (!match || ramFiles(config.layout).ram.length !== 1 || !/retain_initrd/.test(console)) return undefined;
   const start = roundUp(parseInt(match[1]!, 16), 4096);
@@ -319,7 +265,9 @@ async function shareRam(session: Session): Promise<boolean> {
 
 const shellQuote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
-async function migrateTo(session: Session, file: string): Promise<void> {
+/** Stops a guest, and writes what is not in shared RAM to `file`. */
+export async function save(session: Session, file: string): Promise<void> {
+  await session.qmp.call('stop');
   await session.qmp.call('migrate-set-parameters', { 'max-bandwidth': 2 ** 40 }).catch(() => {});
   await session.qmp.call('migrate', { uri: `exec:cat > ${shellQuote(file)}` });
   for (;;) {
@@ -330,9 +278,17 @@ async function migrateTo(session: Session, file: string): Promise<void> {
   }
 }
 
+export interface RestoreOptions {
+  /** More QEMU arguments. */
+  more?: readonly string[];
+  /** The copy's RAM, already filled: shared with this process, so that the copy can be saved again. */
+  memory?: RamInMemory;
+}
+
 /** A fresh copy of a saved guest, stopped just before it reads its job; `resume` lets it run. */
-export async function restore(config: GuestConfig, state: SavedState, files: Omit<GuestFiles, 'ram'>, job: unknown, more: readonly string[] = []): Promise<Session> {
-  const session = await Session.start(config, { ...files, ram: state.folder }, { kind: 'restore', sharedRam: state.sharedRam }, { job, more });
+export async function restore(config: GuestConfig, state: SavedState, files: Omit<GuestFiles, 'ram'>, job: unknown, { more = [], memory }: RestoreOptions = {}): Promise<Session> {
+  const ram = memory ? 'shared' : state.sharedRam ? 'copied' : 'own';
+  const session = await Session.start(config, { ...files, ram: state.folder }, { kind: 'restore', ram }, { job, more, ...(memory ? { ramFds: memory.fds } : {}) });
   try {
     if (state.sharedRam) await session.qmp.call('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] });
     await session.qmp.call('migrate-incoming', { uri: `exec:cat ${shellQuote(path.join(state.folder, 'state'))}` });

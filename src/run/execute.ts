@@ -1,10 +1,8 @@
 // Runs one instance of a workload in this process and judges it: needs, place, work, taking down, the kernel's log.
 // The same code runs in a guest's agent and in a local child process.
 import fs from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import { makeLoopDevice } from '../device/blockdev.js';
-import { provision, UnmetNeed, type PlaceRequest, type Provisioned } from '../device/provision.js';
+import { provision, UnmetNeed, type Provisioned } from '../device/provision.js';
 import { findPlace } from '../device/local.js';
 import type { Place } from '../device/place.js';
 import { SystemError, codeOf, messageOf } from '../errors.js';
@@ -12,11 +10,12 @@ import * as native from '../native.js';
 import { GraphTracer, selfCosts } from '../measure/profile.js';
 import { sortOut, timerOf, type Timer } from '../measure/samples.js';
 import { madviseInjector, type Injection } from '../inject/madvise.js';
-import { isComplaint, parseKernelLog, type FindingKind } from '../kernel/klog.js';
+import { isComplaint, parseKernelLog, type Finding, type FindingKind } from '../kernel/klog.js';
 import { CoverageCollector } from '../measure/coverage.js';
 import { MiB, jsonText } from '../units.js';
 import { unmetNeed } from './needs.js';
 import { KmsgCursor } from './kmsg.js';
+import { placeRequest, temporaryFolder, type PreparedPlace } from './prepared.js';
 import type { InstanceEvent, InstanceResult, Metric, Params } from './result.js';
 import { ExpectationError, SkipError, type Context, type MetricDeclaration, type Workload } from '../workload/types.js';
 
@@ -51,8 +50,15 @@ const DEFAULT_SPAN = 6 * MiB;
 
 type Emit = (event: InstanceEvent) => void;
 
+export interface Preparation {
+  /** The instance's place, where that was made beforehand. */
+  prepared?: PreparedPlace;
+  /** Called with a place that was made now, while the kernel has nothing to complain of; the workload runs once it returns. */
+  placed?: (place: PreparedPlace) => Promise<void>;
+}
+
 /** Runs the instance to its result; never throws for anything that the workload, kernel or surroundings do. */
-export async function executeInstance(job: InstanceJob, workload: Workload, emit: Emit): Promise<InstanceResult> {
+export async function executeInstance(job: InstanceJob, workload: Workload, emit: Emit, { prepared, placed }: Preparation = {}): Promise<InstanceResult> {
   const now = (): string => process.hrtime.bigint().toString();
   const say = (text: string): void => emit({ type: 'step', text, time: now() });
   emit({ type: 'start', id: job.id, time: now() });
@@ -67,9 +73,14 @@ export async function executeInstance(job: InstanceJob, workload: Workload, emit
   using log = new KmsgCursor();
   const coverage = job.coverage ? new CoverageCollector() : undefined;
   try {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-'));
-    undo.push(() => fs.rmSync(folder, { recursive: true, force: true }));
-    const place = await prepare(job, workload, folder, say, undo);
+    const folder = prepared?.folder ?? temporaryFolder();
+    // A guest goes with all that is in it.
+    if (job.target.kind === 'path') undo.push(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const made = await placeOf(job, workload, folder, say, prepared);
+    if (made) undo.push(made.restore);
+    const place = made?.place;
+    if (place) checkSize(place, workload);
+    if (placed && !complaintOf(parseKernelLog(log.lines().join('\n')).findings)) await placed({ folder, made });
     say('running');
     const profiler = job.profile ? startProfiler(undo) : undefined;
     await workload.run(makeContext({ job, workload, place, folder, log, journal, result, say, undo, profiler }));
@@ -97,7 +108,7 @@ export async function executeInstance(job: InstanceJob, workload: Workload, emit
 function finish(result: InstanceResult, verdict: Pick<InstanceResult, 'outcome' | 'reason' | 'detail'>, workload: Workload, log: KmsgCursor, journal: Injection[]): InstanceResult {
   const lines = log.lines();
   const { findings } = parseKernelLog(lines.join('\n'));
-  const complaint = findings.find((finding) => isComplaint(finding, notNow(workload.expectsLog)));
+  const complaint = complaintOf(findings, workload.expectsLog);
   if (journal.length > 0) result.evidence.injected = journal;
   const { reason: _, ...rest } = result;
   const common = { ...rest, ...verdict, findings, injected: journal.length, log: lines };
@@ -105,6 +116,8 @@ function finish(result: InstanceResult, verdict: Pick<InstanceResult, 'outcome' 
   const also = verdict.reason === undefined ? '' : ` (and: ${verdict.reason})`;
   return { ...common, outcome: 'fail', reason: `${complaint.title}${also}`, detail: [complaint.excerpt, verdict.detail].filter(Boolean).join('\n\n') };
 }
+
+const complaintOf = (findings: readonly Finding[], expected?: readonly FindingKind[]): Finding | undefined => findings.find((finding) => isComplaint(finding, notNow(expected)));
 
 /** Kinds that are no complaint here: the expected ones, and pauses, which only kernel/boot judges: a workload may well wait. */
 export const notNow = (expected: readonly FindingKind[] = []): FindingKind[] => [...expected, 'boot-stall'];
@@ -122,28 +135,18 @@ function judge(error: unknown): Pick<InstanceResult, 'outcome' | 'reason' | 'det
   return { outcome: 'broken', reason: message, ...stack };
 }
 
-async function prepare(job: InstanceJob, workload: Workload, folder: string, say: (text: string) => void, undo: (() => unknown)[]): Promise<Place | undefined> {
-  const mode = workload.needs.dax;
-  if (!mode) return undefined;
-  let made: Provisioned;
-  if (job.target.kind === 'path') {
-    made = await findPlace(job.target.path, mode);
-  } else {
-    const { fs: kind, map, align, region } = job.params;
-    const request: PlaceRequest = {
-      mode,
-      ...(map === undefined ? {} : { map: String(map) }),
-      ...(align === undefined ? {} : { align: String(align) }),
-      ...(kind === undefined ? {} : { fs: String(kind) }),
-      ...(region === undefined ? {} : { region: Number(region) }),
-    };
-    say(`preparing ${mode}${kind === undefined ? '' : ` with ${String(kind)}`}`);
-    made = await provision(request, folder);
-  }
-  undo.push(made.restore);
-  const size = made.place.kind === 'devdax' ? made.place.size : fs.statfsSync(made.place.folder).bavail * fs.statfsSync(made.place.folder).bsize;
-  if (workload.needs.size !== undefined && size < workload.needs.size) throw new UnmetNeed(`needs ${workload.needs.size} bytes of ${mode}; there are ${size}`);
-  return made.place;
+async function placeOf(job: InstanceJob, workload: Workload, folder: string, say: (text: string) => void, prepared: PreparedPlace | undefined): Promise<Provisioned | undefined> {
+  const request = placeRequest(workload, job.params);
+  if (!request) return undefined;
+  if (prepared) return prepared.made;
+  if (job.target.kind === 'path') return findPlace(job.target.path, request.mode);
+  say(`preparing ${request.mode}${request.fs === undefined ? '' : ` with ${request.fs}`}`);
+  return provision(request, folder);
+}
+
+function checkSize(place: Place, { needs }: Workload): void {
+  const size = place.kind === 'devdax' ? place.size : fs.statfsSync(place.folder).bavail * fs.statfsSync(place.folder).bsize;
+  if (needs.size !== undefined && size < needs.size) throw new UnmetNeed(`needs ${needs.size} bytes of ${needs.dax}; there are ${size}`);
 }
 
 /** Counts are counts under any clock, and have no warm-up. */

@@ -7,12 +7,14 @@ import type { GuestJob } from '../guest/agent.js';
 import { impossibleFlags } from '../guest/emulation.js';
 import { touch } from '../guest/cache.js';
 import type { GuestImage } from '../guest/image.js';
-import type { GuestConfig } from '../guest/qemu.js';
+import { prepareGuest, type PreparedGuest } from '../guest/prepare.js';
+import type { GuestConfig, GuestFiles } from '../guest/qemu.js';
 import { Session, type GuestEnd } from '../guest/session.js';
 import { RestoreError, discardState, restore, resume, savedState, waitReady, type Booted, type SavedState } from '../guest/state.js';
 import { isComplaint, parseKernelLog, type Finding } from '../kernel/klog.js';
 import { notNow } from './execute.js';
 import type { PlannedInstance } from './plan.js';
+import { PreparedGuests } from './prepared-guests.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
 import { THOROUGH_FACTOR, type InstanceOptions, type Target, type TargetResult } from './target.js';
 
@@ -36,6 +38,8 @@ export interface GuestTargetOptions {
   progress: (text: string) => void;
 }
 
+type InstanceFiles = Omit<GuestFiles, 'ram'>;
+
 export class GuestTarget implements Target {
   readonly kernel: string;
   readonly label: string;
@@ -44,12 +48,14 @@ export class GuestTarget implements Target {
   /** Ends when the state of a boot is in the cache. */
   #kept: Promise<void> | undefined;
   /** Copies that are being restored, from whichever state was there when they began. */
-  readonly #starting = new Set<Promise<Session>>();
+  readonly #starting = new Set<Promise<unknown>>();
+  readonly #prepared: PreparedGuests;
   /** Copies that have served and are on their way out. */
   readonly #ending = new Set<Promise<GuestEnd>>();
 
   constructor(options: GuestTargetOptions) {
     this.#options = options;
+    this.#prepared = new PreparedGuests(options.config.layout.nvdimms.length === 0);
     this.kernel = options.config.kernel.release;
     this.label = `${this.kernel} ${options.config.layout.name}`;
   }
@@ -107,21 +113,27 @@ export class GuestTarget implements Target {
     };
   }
 
-  async #attempt(instance: PlannedInstance, options: InstanceOptions, files: { console: string; events: string; job: string }): Promise<InstanceResult> {
+  /** Announces instances to come: those that ask for the same place are given guests in which it has been made. */
+  expect(instances: readonly PlannedInstance[]): void {
+    const { config, snapshot } = this.#options;
+    // Counted runs repeat an instance alone as it went among others; coverage is of what leads to a place, too.
+    if (snapshot && config.clock === 'wall' && !config.coverage) this.#prepared.expect(instances);
+  }
+
+  async #attempt(instance: PlannedInstance, options: InstanceOptions, files: InstanceFiles): Promise<InstanceResult> {
     let session: Session;
     try {
       const starting = this.#start(instance, options, files);
       this.#starting.add(starting);
-      session = await starting.finally(() => this.#starting.delete(starting));
+      const started = await starting.finally(() => this.#starting.delete(starting));
+      if (!(started instanceof Session)) return started;
+      session = started;
     } catch (error) {
       return empty('broken', messageOf(error));
     }
-    const stop = (): void => session.killNow();
-    options.signal.addEventListener('abort', stop);
     try {
-      return await listen(session, instance, options, this.#limit(instance, options));
+      return (await this.#follow(session, instance, options)) ?? empty('broken', 'the guest prepared for a job that it had not');
     } finally {
-      options.signal.removeEventListener('abort', stop);
       const ending = session.close();
       this.#ending.add(ending);
       void ending.finally(() => this.#ending.delete(ending));
@@ -131,18 +143,29 @@ export class GuestTarget implements Target {
     }
   }
 
+  async #follow(session: Session, instance: PlannedInstance, options: InstanceOptions): Promise<InstanceResult | undefined> {
+    const stop = (): void => session.killNow();
+    options.signal.addEventListener('abort', stop);
+    try {
+      return await listen(session, instance, options, this.#limit(instance, options));
+    } finally {
+      options.signal.removeEventListener('abort', stop);
+    }
+  }
+
   async settled(): Promise<void> {
+    await this.#prepared.close();
     await Promise.all(this.#ending);
   }
 
-  /** A copy that runs, with the job in its hands. A saved state that QEMU refuses is made anew, once. */
-  async #start(instance: PlannedInstance, options: InstanceOptions, files: { console: string; events: string; job: string }): Promise<Session> {
+  /** A copy that runs, with the job in its hands, or the result of an instance whose place could not be made. */
+  async #start(instance: PlannedInstance, options: InstanceOptions, files: InstanceFiles): Promise<Session | InstanceResult> {
     const { config, snapshot } = this.#options;
     const job = this.#job(instance, options);
     if (!snapshot) {
       // Of a run of many boots, other runs would evict the image as one that nobody uses any more.
       touch(path.dirname(config.initramfs));
-      const session = await Session.start(config, { ...files, ram: options.folder }, { kind: 'boot', shareRam: false }, { job });
+      const session = await Session.start(config, { ...files, ram: options.folder }, { kind: 'boot', ram: 'own' }, { job });
       try {
         await waitReady(session, config);
       } catch (error) {
@@ -151,26 +174,44 @@ export class GuestTarget implements Target {
       }
       return session;
     }
-    let state = await this.prepare();
-    job.hostWait = state.hostWait;
+    const base = await this.prepare();
+    job.hostWait = base.hostWait;
+    if (options.gdb) return this.#restored((state) => this.#debug(state, files, job, options));
+    let instead: InstanceResult | undefined;
+    const prepare = async (): Promise<PreparedGuest | undefined> => {
+      if (!base.sharedRam) return undefined;
+      try {
+        const prepared = await this.#restored((state) => prepareGuest(config, state, files, { ...job, prepare: true }, (session) => this.#follow(session, instance, options)));
+        if (!('instead' in prepared)) return prepared;
+        instead = prepared.instead;
+      } catch (error) {
+        this.#options.progress(`${this.label}: no guest could be prepared for ${instance.id} and others (${messageOf(error)}); each prepares its own`);
+      }
+      return undefined;
+    };
+    const started = await this.#prepared.start(instance, prepare, (state) => running(restore(config, state, files, job)));
+    return started ?? instead ?? this.#restored((state) => running(restore(config, state, files, job)));
+  }
+
+  /** What `use` makes of the saved guest; one that QEMU refuses is made anew, once. */
+  async #restored<T>(use: (state: SavedState) => Promise<T>): Promise<T> {
+    const state = await this.prepare();
     try {
-      if (options.gdb) return await this.#debug(state, files, job, options);
-      return await running(restore(config, state, files, job));
+      return await use(state);
     } catch (error) {
       if (!(error instanceof RestoreError)) throw error;
       this.#options.progress(`${error.message}; booting it again`);
       discardState(state.folder);
       this.#state = undefined;
-      state = await this.prepare();
-      return running(restore(config, state, files, job));
+      return use(await this.prepare());
     }
   }
 
   /** A copy that waits for a debugger: gdb's "continue" lets it run. */
-  async #debug(state: SavedState, files: { console: string; events: string; job: string }, job: GuestJob, options: InstanceOptions): Promise<Session> {
+  async #debug(state: SavedState, files: InstanceFiles, job: GuestJob, options: InstanceOptions): Promise<Session> {
     const { config } = this.#options;
     const socket = path.join(options.folder, '.gdb');
-    const session = await restore(config, state, files, job, ['-gdb', `unix:${socket},server=on,wait=off`]);
+    const session = await restore(config, state, files, job, { more: ['-gdb', `unix:${socket},server=on,wait=off`] });
     void session.ended.then(() => fs.rmSync(socket, { force: true }));
     const symbols = config.kernel.symbols ?? config.kernel.image;
     options.note?.(`stopped before ${job.id}; in another terminal:\n  gdb ${symbols} -ex 'target remote ${socket}'${config.kernel.symbols ? '' : '\n(this vmlinux has no symbols; a build tree or a debug package has)'}\n"continue" in gdb runs the workload; Ctrl-C here ends the guest`);
@@ -218,8 +259,8 @@ async function running(starting: Promise<Session>): Promise<Session> {
 /** Seconds without a word, after which a guest whose kernel has complained is not waited for any longer: it failed either way. */
 const SILENCE = 15;
 
-/** Follows a running copy to the instance's result, or to its end. */
-async function listen(session: Session, instance: PlannedInstance, options: InstanceOptions, limit: number): Promise<InstanceResult> {
+/** Follows a running copy to the instance's result, to its end, or, with undefined, to where it is prepared. */
+async function listen(session: Session, instance: PlannedInstance, options: InstanceOptions, limit: number): Promise<InstanceResult | undefined> {
   const now = (): number => Date.now() - session.starved();
   const started = now();
   const left = (): number => started + limit * 1000 - now();
@@ -237,6 +278,7 @@ async function listen(session: Session, instance: PlannedInstance, options: Inst
     said = now();
     if (received.kind === 'end') return vanished(session, received.end, step, instance);
     const { message } = received;
+    if (message.type === 'prepared') return undefined;
     if (message.type === 'agent-exit' || message.type === 'agent-error') {
       const why = message.type === 'agent-error' ? `the agent failed: ${String(message.message)}` : `the agent ended (${exitWord(Number(message.status))}) at: ${step}`;
       return explained(session, instance, why);

@@ -61,7 +61,7 @@ export function saveProfile(name: string, options: GuestOptions, guests: Guests)
       qemuArgs: qemuArgs(
         { qemu, accel: choice.accel, clock: options.clock, cpus, layout, kernel, initramfs: 'INITRAMFS', ...(options.append === undefined ? {} : { append: options.append }) },
         { console: 'CONSOLE', events: 'EVENTS', job: 'JOB', ram: 'RAM' },
-        { kind: 'boot', shareRam: false },
+        { kind: 'boot', ram: 'own' },
       ),
     })),
   };

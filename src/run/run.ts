@@ -172,7 +172,7 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
     const ready: { target: Target; instances: PlannedInstance[] }[] = [];
     const boots = await inParallel(guests.cells, jobs, async (cell) => {
       for (const { severity, message } of hazardsOf(cell)) if (severity !== 'info') progress(`${cell.layout.name} on ${cell.kernel.release}: ${severity}: ${message}`);
-      const target = await makeTarget(guests, cell, progress, { thorough: options.extent === 'thorough', ...spanOf(options) });
+      const target = await makeTarget(guests, cell, progress, { thorough: options.extent === 'thorough', instances, ...spanOf(options) });
       return { cell, target, report: await bootTarget(guests, cell, target, directory) };
     });
     for (const { cell, target, report } of boots) {

@@ -100,9 +100,11 @@ export async function runAll(items: readonly WorkItem[], options: RunnerOptions)
     }
     record(index, { ...common, ...applyKnownIssues(common.workload, target.kernel, result) });
   };
+  const targets = [...new Set(items.map(({ target }) => target))];
+  for (const target of targets) target.expect?.(items.filter((item) => item.target === target).map(({ instance }) => instance));
   await inParallel(items, options.jobs, work, () => !signal.aborted);
   directory.save(document);
-  await Promise.all([...new Set(items.map(({ target }) => target))].map((target) => target.settled?.()));
+  await Promise.all(targets.map((target) => target.settled?.()));
 }
 
 /** A result for something that never came to run. */

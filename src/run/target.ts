@@ -9,6 +9,8 @@ export interface Target {
   kernel: string;
   /** Shown beside the workload when a run has several targets. */
   label: string;
+  /** Announces instances to come, so that what they have in common is done once. */
+  expect?(instances: readonly PlannedInstance[]): void;
   /** `file` is where the instance's console may go, below the run directory. */
   run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult>;
   /** Resolves when nothing of the instances so far is left running. */

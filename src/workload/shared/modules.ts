@@ -1,12 +1,9 @@
-// Kernel modules loaded and unloaded by a workload. modprobe where it works; else the files that modules.dep names, as in
-// a guest whose image has no binary index of them.
+// Kernel modules loaded and unloaded by a workload.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { tool, toolPath } from '../../device/tool.js';
-import { BrokenError, SystemError } from '../../errors.js';
+import { tool } from '../../device/tool.js';
 import { coverAgain } from '../../measure/coverage.js';
-import { finitModuleAsync } from '../../native.js';
 
 export const isLoaded = (name: string): boolean => fs.existsSync(`/sys/module/${name}`);
 
@@ -31,23 +28,6 @@ export async function loadModule(name: string): Promise<boolean> {
   const files = fs.existsSync(dep) ? moduleFiles(name, fs.readFileSync(dep, 'utf8')) : undefined;
   if (files === undefined) return false;
   files.map(nameOf).filter((one) => !isLoaded(one)).forEach(coverAgain);
-  if (toolPath('modprobe') !== undefined) {
-    try {
-      await tool('modprobe', [name]);
-      return true;
-    } catch (error) {
-      if (!(error instanceof BrokenError) || files.some((file) => !file.endsWith('.ko'))) throw error;
-    }
-  }
-  for (const file of files) {
-    const fd = fs.openSync(path.join(root, file), 'r');
-    try {
-      await finitModuleAsync(fd);
-    } catch (error) {
-      if (!(error instanceof SystemError) || error.code !== 'EEXIST') throw error;
-    } finally {
-      fs.closeSync(fd);
-    }
-  }
+  await tool('modprobe', [name]);
   return true;
 }
