@@ -159,7 +159,7 @@ export function devdaxGeometry(device: string): { size: number; align: number } 
 }
 
 /** First physical byte of a device's data, from sysfs. Needs root. */
-function resourceOf(folder: string, what: string): number {
+export function resourceOf(folder: string, what: string): number {
   const file = path.join(folder, 'resource');
   const start = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : NaN;
   if (!Number.isSafeInteger(start) || start === 0) throw new BrokenError(`${what}: sysfs does not tell where its data begins (${file})`);

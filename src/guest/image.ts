@@ -30,6 +30,8 @@ interface Tool {
   name: string;
   package: string;
   needed: boolean;
+  /** Large: only in images for work that needs it. */
+  onDemand?: boolean;
 }
 
 /** Programs that go into the image, and the Debian package that has each. */
@@ -41,7 +43,8 @@ const TOOLS: Tool[] = [
   { name: 'mkfs.xfs', package: 'xfsprogs', needed: true },
   { name: 'kmod', package: 'kmod', needed: true },
   { name: 'losetup', package: 'mount', needed: true },
-  { name: 'fio', package: 'fio', needed: false },
+  { name: 'dmsetup', package: 'dmsetup', needed: false },
+  { name: 'fio', package: 'fio', needed: false, onDemand: true },
   { name: 'xfs_io', package: 'xfsprogs', needed: false },
   { name: 'xfs_db', package: 'xfsprogs', needed: false },
 ];
@@ -181,23 +184,25 @@ export function expectImages(): void {
   baseOf().catch(() => {});
 }
 
+/** Tools that this machine has, with the libraries of all of them and of `others`. */
+async function toolFiles(tools: readonly Tool[], others: readonly string[] = []): Promise<BaseFile[]> {
+  const files: BaseFile[] = [];
+  for (const { name, package: from, needed } of tools) {
+    const file = toolPath(name);
+    if (file !== undefined) files.push({ name: name === 'busybox' ? 'bin/busybox' : `usr/sbin/${name}`, from: file });
+    else if (needed) throw new BrokenError(`${name} is not installed; install the package ${from}`);
+  }
+  const libraries = await librariesOf([...others, ...files.map(({ from }) => from)]);
+  return [...files, ...libraries.map((library) => ({ name: library.slice(1), from: library }))];
+}
+
 async function findBase(): Promise<Base> {
   const addon = path.join(programRoot, 'build/Release/daxrig.node');
   if (!fs.existsSync(addon)) throw new BrokenError(`${addon} is missing; run npm install in ${programRoot}`);
   const files: BaseFile[] = [{ name: 'usr/bin/node', from: process.execPath }];
   const links: [string, string][] = [['usr/sbin/mkfs.ext4', 'mke2fs'], ['usr/sbin/mkfs.ext2', 'mke2fs'], ['usr/sbin/modprobe', 'kmod'], ['sbin/modprobe', '/usr/sbin/kmod'], ['usr/sbin/rmmod', 'kmod']];
-  const programs = [process.execPath, addon];
-  for (const tool of TOOLS) {
-    const from = toolPath(tool.name);
-    if (from === undefined) {
-      if (tool.needed) throw new BrokenError(`${tool.name} is not installed; install the package ${tool.package}`);
-      continue;
-    }
-    files.push({ name: tool.name === 'busybox' ? 'bin/busybox' : `usr/sbin/${tool.name}`, from });
-    programs.push(from);
-  }
+  files.push(...(await toolFiles(TOOLS.filter(({ onDemand }) => !onDemand), [process.execPath, addon])));
   for (const applet of BUSYBOX_APPLETS) links.push([`bin/${applet}`, 'busybox']);
-  for (const library of await librariesOf(programs)) files.push({ name: library.slice(1), from: library });
   for (const config of ['/etc/mke2fs.conf', '/etc/ld.so.cache']) if (fs.existsSync(config)) files.push({ name: config.slice(1), from: config });
   for (const file of filesBelow(path.join(programRoot, 'dist'))) if (isRuntimeFile(file)) files.push({ name: `daxrig/dist/${path.relative(path.join(programRoot, 'dist'), file)}`, from: file });
   for (const [name, folder] of runtimePackages()) {
@@ -232,6 +237,8 @@ export interface ImageOptions {
   files?: GuestFile[];
   /** A shell script run as root before the state is saved. */
   setup?: string;
+  /** Programs that the guest's work needs, by name: brings those of them that images have on demand only. */
+  tools?: ReadonlySet<string>;
   /** Where modules that failed to be read, or are absent, are reported. */
   progress?: (text: string) => void;
 }
@@ -247,9 +254,10 @@ export interface GuestImage {
 /** The initramfs of one kernel, from the cache or made now. */
 export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}): Promise<GuestImage> {
   const base = await baseOf();
+  const demanded = await toolFiles(TOOLS.filter(({ name, onDemand }) => onDemand && options.tools?.has(name)));
   const extras = (options.files ?? []).flatMap(expand);
   const setup = options.setup === undefined ? undefined : readSetup(options.setup);
-  const digest = digestOf(base.digest, kernel.digest, JSON.stringify([WANTED_MODULES, FILE_SYSTEM_MODULES, OFFERED_MODULES]), setup ?? '', ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));
+  const digest = digestOf(base.digest, kernel.digest, JSON.stringify([WANTED_MODULES, FILE_SYSTEM_MODULES, OFFERED_MODULES]), setup ?? '', ...demanded.map(({ name, from }) => `${name} ${stampOf(from)}`), ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));
   const plan = kernel.modules ? planModules(kernel.modules, WANTED_MODULES) : { order: [], absent: [] };
   const folder = await cached('images', digest, (work) => {
     options.progress?.('building the guest image');
@@ -258,7 +266,7 @@ export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}
     archive.add({ kind: 'file', name: 'init', mode: 0o755, content: Buffer.from(INIT) });
     archive.add({ kind: 'file', name: 'etc/fstab', mode: 0o644, content: Buffer.from(FSTAB) });
     archive.add({ kind: 'file', name: 'usr/bin/daxrig', mode: 0o755, content: Buffer.from(WRAPPER) });
-    for (const { name, from } of base.files) archive.add({ kind: 'file', name, mode: fs.statSync(from).mode & 0o777, content: { file: from, part: loadedPart } });
+    for (const { name, from } of [...base.files, ...demanded]) archive.add({ kind: 'file', name, mode: fs.statSync(from).mode & 0o777, content: { file: from, part: loadedPart } });
     for (const [name, target] of base.links) archive.add({ kind: 'link', name, target });
     if (setup !== undefined) archive.add({ kind: 'file', name: 'etc/daxrig/setup', mode: 0o755, content: Buffer.from(setup) });
     addModules(archive, kernel, plan.order, work);

@@ -4,7 +4,7 @@ import { toolPath } from '../device/tool.js';
 import type { InstanceJob } from './execute.js';
 import type { Workload } from '../workload/types.js';
 
-const PACKAGES: Record<string, string> = { losetup: 'mount', mke2fs: 'e2fsprogs', 'mkfs.xfs': 'xfsprogs', ndctl: 'ndctl', daxctl: 'daxctl', fio: 'fio' };
+const PACKAGES: Record<string, string> = { losetup: 'mount', mke2fs: 'e2fsprogs', 'mkfs.xfs': 'xfsprogs', ndctl: 'ndctl', daxctl: 'daxctl', fio: 'fio', dmsetup: 'dmsetup' };
 
 /** Why the workload cannot run here, with what to do; undefined when nothing is missing. */
 export function unmetNeed(workload: Workload, job: InstanceJob): string | undefined {

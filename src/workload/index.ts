@@ -4,6 +4,7 @@ import devdaxBeyondEnd from './devdax/beyond-end.js';
 import devdaxDirectIo from './devdax/direct-io.js';
 import devdaxDisable from './devdax/disable.js';
 import devdaxFault from './devdax/fault.js';
+import devdaxFio from './devdax/fio.js';
 import devdaxFileOps from './devdax/file-ops.js';
 import devdaxKmem from './devdax/kmem.js';
 import devdaxPoison from './devdax/poison.js';
@@ -15,6 +16,7 @@ import driverReload from './driver/reload.js';
 import driverUnbind from './driver/unbind.js';
 import fsdaxDaxActive from './fsdax/dax-active.js';
 import fsdaxDedupe from './fsdax/dedupe.js';
+import fsdaxDeviceMapper from './fsdax/device-mapper.js';
 import fsdaxDirectIo from './fsdax/direct-io.js';
 import fsdaxIoUring from './fsdax/io-uring.js';
 import fsdaxDmaTruncate from './fsdax/dma-truncate.js';
@@ -76,6 +78,7 @@ export const workloads: readonly Workload[] = [
   fsdaxGrow,
   fsdaxMapSync,
   fsdaxExternalLog,
+  fsdaxDeviceMapper,
   fsdaxPoison,
   fsdaxPoisonTail,
   fsdaxPoisonShared,
@@ -93,6 +96,7 @@ export const workloads: readonly Workload[] = [
   devdaxKmem,
   devdaxSubdivide,
   devdaxPoison,
+  devdaxFio,
   namespaceRoundTrip,
   namespaceSector,
   namespaceBttDamage,
