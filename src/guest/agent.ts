@@ -8,6 +8,7 @@ import * as native from '../native.js';
 import { executeInstance, type InstanceJob } from '../run/execute.js';
 import type { PreparedPlace } from '../run/prepared.js';
 import { loadWorkloads, type ImportUrl } from '../run/load.js';
+import type { InstanceResult } from '../run/result.js';
 import { isComplaint, parseKernelLog } from '../kernel/klog.js';
 import { jsonText } from '../units.js';
 import type { Workload } from '../workload/types.js';
@@ -51,10 +52,9 @@ function say(message: object): void {
 const commandLine = (): string[] => fs.readFileSync('/proc/cmdline', 'utf8').trim().split(' ');
 
 function facts(): GuestFacts {
-  const read = (file: string): string => fs.readFileSync(file, 'utf8').trim();
-  const cmdline = read('/proc/cmdline');
-  const coverable = commandLine().includes(COVERAGE_WORD) && prepareCoverage() === undefined ? availableFunctions() : undefined;
-  return { release: os.release(), cmdline, ...(coverable ? { coverable } : {}), iomem: fs.readFileSync('/proc/iomem', 'utf8'), node: process.version, uptime: Number(read('/proc/uptime').split(' ')[0]) };
+  const words = commandLine();
+  const coverable = words.includes(COVERAGE_WORD) && prepareCoverage() === undefined ? availableFunctions() : undefined;
+  return { release: os.release(), cmdline: words.join(' '), ...(coverable ? { coverable } : {}), iomem: fs.readFileSync('/proc/iomem', 'utf8'), node: process.version, uptime: Number(fs.readFileSync('/proc/uptime', 'utf8').split(' ')[0]) };
 }
 
 /** The job, if QEMU was started with one. The first page tells; the rest is read only when there is more. */
@@ -150,10 +150,15 @@ async function nextJob(prepared?: PreparedPlace): Promise<GuestJob> {
 const REHEARSAL: Workload = { name: 'rehearsal/nothing', about: 'nothing', guards: [], needs: {}, run: (ctx) => ctx.prove('nothing', 1) };
 const REHEARSALS = 2;
 
-/** Runs what every instance runs, so that copies of a prepared guest find it compiled. */
-async function rehearseInstance(job: GuestJob): Promise<void> {
-  for (let i = 0; i < REHEARSALS; i++) readRehearsalLog();
-  for (let i = 0; i < REHEARSALS; i++) jsonText(await executeInstance(job, REHEARSAL, (event) => void jsonText(event)));
+/** Runs what every instance runs, so that copies of a prepared guest find it compiled; gives what went wrong meanwhile, if anything did. */
+async function rehearseInstance(job: GuestJob): Promise<InstanceResult | undefined> {
+  for (let i = 0; i < REHEARSALS; i++) {
+    readRehearsalLog();
+    const result = await executeInstance({ ...job, profile: false }, REHEARSAL, (event) => void jsonText(event));
+    jsonText(result);
+    if (result.outcome !== 'pass') return result;
+  }
+  return undefined;
 }
 
 async function work(importUrl: ImportUrl): Promise<void> {
@@ -174,10 +179,11 @@ async function work(importUrl: ImportUrl): Promise<void> {
       say({ type: 'prepared' });
       return serve(place);
     };
-    if (job.prepare) await rehearseInstance(job);
-    const result = workload
-      ? await executeInstance(job, workload, say, job.prepare ? { placed: prepare } : prepared ? { prepared } : {})
-      : { outcome: 'broken', reason: `the guest has no workload ${job.workload}`, findings: [], metrics: [], evidence: {}, injected: 0, log: [] };
+    const run = (): Promise<InstanceResult> | InstanceResult =>
+      workload
+        ? executeInstance(job, workload, say, job.prepare ? { placed: prepare } : prepared ? { prepared } : {})
+        : { outcome: 'broken', reason: `the guest has no workload ${job.workload}`, findings: [], metrics: [], evidence: {}, injected: 0, log: [] };
+    const result = (job.prepare ? await rehearseInstance(job) : undefined) ?? (await run());
     say({ type: 'result', result, time: process.hrtime.bigint().toString() });
     return new Promise<never>(() => setInterval(() => {}, 1 << 30));
   }

@@ -57,7 +57,7 @@ export interface RunResult extends InstanceResult {
   /** Kernel release that it ran on. */
   kernel: string;
   layout?: string;
-  /** Seconds by the host's clock, provisioning included. */
+  /** Seconds by the host's clock; with provisioning, where the place was not made beforehand for several instances. */
   seconds: number;
   seed: number;
   accel?: string;

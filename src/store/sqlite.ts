@@ -19,6 +19,9 @@ export async function loadSqlite(): Promise<typeof Sqlite> {
     return (loaded = module);
   } catch (error) {
     const missing = codeOf(error) === 'ERR_MODULE_NOT_FOUND';
+    // A checkout builds it when it is first asked for.
+    if (!missing && /Could not locate the bindings file/.test(messageOf(error)))
+      throw new BrokenError(`the timings database's library is not built yet; ${programRoot}/scripts/daxrig import builds it, in about a minute`, { cause: error });
     const what = missing ? 'is not installed' : `does not load (${messageOf(error).split('\n')[0]})`;
     throw new BrokenError(`the timings database needs better-sqlite3, which ${what}; run ${missing ? 'npm install' : 'npm rebuild better-sqlite3'} in ${programRoot}`, { cause: error });
   }
