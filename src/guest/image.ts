@@ -237,7 +237,7 @@ export interface ImageOptions {
   files?: GuestFile[];
   /** A shell script run as root before the state is saved. */
   setup?: string;
-  /** Programs that the guest's work needs, by name: brings those of them that images have on demand only. */
+  /** Programs that the guest's work needs, by name: brings those of them that images have on demand only. Absent: all of those. */
   tools?: ReadonlySet<string>;
   /** Where modules that failed to be read, or are absent, are reported. */
   progress?: (text: string) => void;
@@ -254,7 +254,7 @@ export interface GuestImage {
 /** The initramfs of one kernel, from the cache or made now. */
 export async function buildImage(kernel: GuestKernel, options: ImageOptions = {}): Promise<GuestImage> {
   const base = await baseOf();
-  const demanded = await toolFiles(TOOLS.filter(({ name, onDemand }) => onDemand && options.tools?.has(name)));
+  const demanded = await toolFiles(TOOLS.filter(({ name, onDemand }) => onDemand && (options.tools?.has(name) ?? true)));
   const extras = (options.files ?? []).flatMap(expand);
   const setup = options.setup === undefined ? undefined : readSetup(options.setup);
   const digest = digestOf(base.digest, kernel.digest, JSON.stringify([WANTED_MODULES, FILE_SYSTEM_MODULES, OFFERED_MODULES]), setup ?? '', ...demanded.map(({ name, from }) => `${name} ${stampOf(from)}`), ...extras.map(({ to, from }) => `${to} ${stampOf(from)}`));

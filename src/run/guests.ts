@@ -128,7 +128,9 @@ function withFileSystems(full: GuestConfig, image: GuestImage, instances: readon
 /** A target for one kernel on one layout. */
 export async function makeTarget(guests: Guests, { kernel, layout }: GuestCell, progress: Progress, { boot, thorough = false, span, instances }: TargetOptions = {}): Promise<GuestTarget> {
   const { qemu, cpus, choice, files, load, options } = guests;
-  const image = await buildImage(kernel, { files, progress, tools: new Set(instances?.flatMap(({ workload }) => workload.needs.tools ?? [])), ...(options.guestSetup === undefined ? {} : { setup: options.guestSetup }) });
+  // A counted run must not depend on what else ran with it.
+  const tools = instances && options.clock === 'wall' ? new Set(instances.flatMap(({ workload }) => workload.needs.tools ?? [])) : undefined;
+  const image = await buildImage(kernel, { files, progress, ...(tools ? { tools } : {}), ...(options.guestSetup === undefined ? {} : { setup: options.guestSetup }) });
   const full: GuestConfig = {
     qemu, accel: choice.accel, clock: options.clock, cpus, layout, kernel, initramfs: image.initramfs,
     ...(options.append === undefined ? {} : { append: options.append }),

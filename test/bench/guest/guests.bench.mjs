@@ -1,5 +1,5 @@
 // What fresh guests cost, as ratios to a bare boot of the same kernel in the same run, and that counted runs repeat.
-// usage: node test/bench/guest/guests.bench.mjs [--repeats 100] [--restores 100] [--only cold,warm,size,eight,restores,repeat]
+// usage: node test/bench/guest/guests.bench.mjs [--repeats 100] [--restores 100] [--only cold,warm,size,default,seeds,eight,restores,repeat]
 // Needs a built dist/ and the kernel package in the cache (any `daxrig run` has put it there).
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -49,10 +49,10 @@ function bareBoot() {
   return seconds(start);
 }
 
-function run(args, env = {}) {
+function run(args, env = {}, load = ['--load', quick]) {
   const out = fs.mkdtempSync(path.join(folder, 'run-'));
   const start = process.hrtime.bigint();
-  const { status, stderr } = spawnSync(process.execPath, [main, 'run', ...args, '--load', quick, '--out', path.join(out, 'o'), '--json'], { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+  const { status, stderr } = spawnSync(process.execPath, [main, 'run', ...args, ...load, '--out', path.join(out, 'o'), '--json'], { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
   const took = seconds(start);
   if (status !== 0) throw new Error(`daxrig run ${args.join(' ')} ended with ${status}: ${stderr}`);
   return { took, document: JSON.parse(fs.readFileSync(path.join(out, 'o/run.json'), 'utf8')), out: path.join(out, 'o') };
@@ -93,6 +93,20 @@ try {
     const states = path.join(process.env.DAXRIG_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'daxrig'), 'states');
     const newest = fs.readdirSync(states).map((name) => path.join(states, name)).sort((a, b) => fs.statSync(b).mtimeMs - fs.statSync(a).mtimeMs)[0];
     report('a saved state on disk', Number(execFileSync('du', ['-sk', newest], { encoding: 'utf8' }).split('\t')[0]) / 1024, 500, 'MB');
+  }
+  if (wanted('default')) {
+    for (const [what, words, limit] of [['the default run', [], 60], ['--quick', ['--quick'], 20]]) {
+      run(words, {}, []); // the state is there from here on
+      const { took, document } = run(words, {}, []);
+      report(`${what}, ${document.results.length} instances`, took, limit, 's');
+    }
+  }
+  if (wanted('seeds')) {
+    const count = 120;
+    const words = ['fsdax/pte-pmd-conflict', '--param', 'fs=ext4', '--clock', 'icount'];
+    run([...words, '--seed', '1'], {}, []);
+    const { took } = run([...words, '--seeds', `1..${count}`], {}, []);
+    report('a seed of a race, in a fresh copy', took / count, 1 / 3, 's');
   }
   if (wanted('eight')) {
     fs.writeFileSync(path.join(folder, 'wait.mjs'), "export default { name: 'quick/wait', about: 'waits', guards: [], needs: {}, run: () => new Promise((resolve) => setTimeout(resolve, 6000)) };\n");
