@@ -1,7 +1,7 @@
 // Bundles what starts often into one file each, below dist/: what runs in a guest, where Node is emulated and loading a
 // hundred small modules takes three times as long as running what they hold, and the command line. Run after the TypeScript build.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
@@ -23,27 +23,12 @@ for (const { input, output, format, external } of BUNDLES) {
 }
 // The program's entry is where the TypeScript build puts it, bundled or not.
 writeFileSync(join(dist, 'cli/main.js'), "#!/usr/bin/env node\nimport '../daxrig.js';\n");
-// Needs the addon, which a package that is being installed builds first; without cache and snapshot the agent only starts slower.
-if (existsSync(join(root, 'build/Release/daxrig.node'))) {
-  execFileSync(process.execPath, ['--no-warnings', join(dist, 'guest/start.cjs'), '--make-cache']);
-  makeSnapshot();
-}
-
 /**
  * V8's options for guests: a copy lives for seconds on one emulated CPU, where compiling costs more than it brings. Loops that are hot by
  * any measure are still optimised. Only those that this Node knows, since it would not start with others.
  */
-const flags = ['--single-threaded', '--no-sparkplug', '--interrupt-budget=4000000'];
-writeFileSync(join(dist, 'agent.flags'), flags.filter((flag) => spawnSync(process.execPath, [flag, '-e', '0'], { stdio: 'ignore' }).status === 0).join(' '));
-
-/** A Node that makes no snapshot of the agent leaves none: guests then start it from its code cache. */
-function makeSnapshot() {
-  const blob = join(dist, 'agent.blob');
-  const config = join(dist, 'agent-snapshot.json');
-  rmSync(blob, { force: true });
-  // Code that V8 compiled for this machine's CPU would be refused on a guest's.
-  writeFileSync(config, JSON.stringify({ builder: join(root, 'scripts/agent-snapshot.cjs'), withoutCodeCache: true }));
-  const { status } = spawnSync(process.execPath, ['--no-warnings', '--snapshot-blob', blob, '--build-snapshot-config', config], { stdio: 'ignore' });
-  if (status !== 0) rmSync(blob, { force: true });
-  rmSync(config);
-}
+const FLAGS = ['--single-threaded', '--no-sparkplug', '--interrupt-budget=4000000'].filter((flag) => spawnSync(process.execPath, [flag, '-e', '0'], { stdio: 'ignore' }).status === 0);
+writeFileSync(join(dist, 'agent.flags'), FLAGS.join(' '));
+// Needs the addon, which a package that is being installed builds first; without the cache, which a V8 with other options would refuse,
+// the agent only starts slower.
+if (existsSync(join(root, 'build/Release/daxrig.node'))) execFileSync(process.execPath, ['--no-warnings', ...FLAGS, join(dist, 'guest/start.cjs'), '--make-cache']);

@@ -71,10 +71,8 @@ export HOME=/run/daxrig PATH=/usr/sbin:/usr/bin:/sbin:/bin UV_THREADPOOL_SIZE=4
 flags="--no-warnings $(cat /daxrig/dist/agent.flags)"
 # Where addresses are not random, V8's are not either.
 grep -qw norandmaps /proc/cmdline && flags="$flags --random-seed=1"
-status=14 # Node's own for a snapshot that it does not take
-[ -e /daxrig/dist/agent.blob ] && { node $flags --snapshot-blob /daxrig/dist/agent.blob agent; status=$?; }
-[ $status = 14 ] && { node $flags /daxrig/dist/guest/start.cjs; status=$?; }
-say "{\\"type\\":\\"agent-exit\\",\\"status\\":$status}"
+node $flags /daxrig/dist/guest/start.cjs
+say "{\\"type\\":\\"agent-exit\\",\\"status\\":$?}"
 poweroff -f
 `;
 
@@ -159,7 +157,7 @@ function* filesBelow(folder: string): Generator<string> {
   }
 }
 
-const isRuntimeFile = (file: string): boolean => /\.(m?js|cjs|json|node|cache|blob|flags)$/.test(file) && !/\.d\.ts$|\.map$|\/(test|tests|docs)\//.test(file);
+const isRuntimeFile = (file: string): boolean => /\.(m?js|cjs|json|node|cache|flags)$/.test(file) && !/\.d\.ts$|\.map$|\/(test|tests|docs)\//.test(file);
 
 interface BaseFile {
   name: string;

@@ -1,6 +1,5 @@
 // Starts the bundled agent with V8's code cache, made when the program was built: emulated, compiling what the agent
-// loads takes as long as running it. A cache of another Node is refused by V8, and the agent starts without. Where Node can make
-// a startup snapshot (scripts/agent-snapshot.cjs), guests start from that, and this is what they fall back on.
+// loads takes as long as running it. A cache of another Node is refused by V8, and the agent starts without.
 //
 //   node start.cjs                in a guest
 //   node start.cjs --make-cache   at build time
