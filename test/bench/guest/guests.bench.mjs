@@ -103,10 +103,10 @@ try {
   }
   if (wanted('seeds')) {
     const count = 120;
-    const words = ['fsdax/pte-pmd-conflict', '--param', 'fs=ext4', '--clock', 'icount'];
+    const words = ['race/locked-update', '--load', path.join(root, 'test/fixtures/workloads/race.mjs'), '--clock', 'icount'];
     run([...words, '--seed', '1'], {}, []);
     const { took } = run([...words, '--seeds', `1..${count}`], {}, []);
-    report('a seed of a race, in a fresh copy', took / count, 1 / 3, 's');
+    report('a seed of a race of two threads, in a fresh copy', took / count, 1 / 3, 's');
   }
   if (wanted('eight')) {
     fs.writeFileSync(path.join(folder, 'wait.mjs'), "export default { name: 'quick/wait', about: 'waits', guards: [], needs: {}, run: () => new Promise((resolve) => setTimeout(resolve, 6000)) };\n");
