@@ -18,7 +18,7 @@ const builder = (yargs: Argv) =>
   recordOptions(guestOptions(yargs))
     .positional('runs', { type: 'string', array: true, default: [] as string[], describe: 'two run directories; or name two kernels by --kernel' })
     .option('only', { type: 'string', array: true, default: [] as string[], describe: 'workloads to measure, by name or glob; default: all that have metrics' })
-    .option('param', { type: 'string', array: true, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE]' })
+    .option('param', { type: 'string', array: true, nargs: 1, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE]' })
     .option('blocks', { type: 'number', describe: 'boots of each kernel (default: 16 by wall clock, 2 when instructions are counted)' })
     .option('until-settled', { type: 'boolean', default: false, describe: 'add blocks until each verdict is settled (at most 60)' })
     .option('delta', { type: 'number', describe: 'largest shift that still counts as unchanged, percent (default 3 wall, 0.5 icount)' })

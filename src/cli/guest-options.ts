@@ -10,7 +10,7 @@ export const guestOptions = <T>(yargs: Argv<T>) =>
   yargs
     .option('kernel', { type: 'string', array: true, default: [] as string[], describe: 'kernels for guests: release, image, build tree, .deb, or debian:SUITE[/VERSION]' })
     .option('modules', { type: 'string', describe: 'folder of the kernel\'s modules, when they are not beside it' })
-    .option('layout', { type: 'string', array: true, describe: 'guest memory layouts by name (see "daxrig layouts"); several: each kernel on each' })
+    .option('layout', { type: 'string', array: true, nargs: 1, describe: 'guest memory layout by name (see "daxrig layouts"); repeatable: each kernel on each' })
     .option('memmap', { type: 'string', array: true, describe: 'pmem carved from guest RAM: nn[KMG]!ss[KMG]' })
     .option('guest-mem', { type: 'string', describe: 'guest RAM, for example 6G' })
     .option('guest-cpus', { type: 'number', describe: 'guest CPUs (default 2 under KVM, 1 under TCG)' })
@@ -21,7 +21,7 @@ export const guestOptions = <T>(yargs: Argv<T>) =>
     .option('guest-setup', { type: 'string', describe: 'shell script run as root in the guest before its state is saved' })
     .option('append', { type: 'string', describe: 'more words for the guest kernel\'s command line' })
     .option('qemu', { type: 'string', describe: 'QEMU program to use' })
-    .option('load', { type: 'string', array: true, default: [] as string[], describe: 'file with workloads of your own (.mjs)' });
+    .option('load', { type: 'string', array: true, nargs: 1, default: [] as string[], describe: 'file with workloads of your own (.mjs)' });
 
 /** Of commands that end with a run directory. */
 export const recordOptions = <T>(yargs: Argv<T>) =>

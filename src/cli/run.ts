@@ -30,7 +30,7 @@ const builder = (yargs: Argv) =>
     .option('jobs', { type: 'number', describe: 'guests side by side (default: by cores, one more when emulated, and by free memory)' })
     .option('timeout', { type: 'number', describe: 'seconds that one workload may take' })
     .option('snapshot', { type: 'boolean', default: true, describe: 'restore a saved guest for each workload; --no-snapshot boots each time' })
-    .option('param', { type: 'string', array: true, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE], for example fs=xfs' })
+    .option('param', { type: 'string', array: true, nargs: 1, default: [] as string[], describe: 'only instances with KEY=VALUE[,VALUE], for example fs=xfs' })
     .option('out', { type: 'string', describe: 'run directory (default: one below the state folder)' })
     .option('format', { type: 'string', array: true, default: [] as string[], describe: 'report: text, ktap or junit, NAME[=FILE]; repeatable' })
     .option('medians', { type: 'boolean', describe: 'a table with the median of every metric (default: with --clock icount)' })
