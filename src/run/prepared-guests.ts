@@ -21,6 +21,9 @@ interface Group {
   guest?: Promise<PreparedGuest | undefined>;
 }
 
+/** Those that only measure, and on request, have their guest's whole life to themselves. */
+const isAlone = ({ workload }: PlannedInstance): boolean => workload.onRequest === true;
+
 export class PreparedGuests {
   readonly #groups = new Map<string, Group>();
   readonly #legacy: boolean;
@@ -30,10 +33,10 @@ export class PreparedGuests {
     this.#legacy = legacy;
   }
 
-  /** Announces instances that will come. Those that only measure, and on request, are left alone with their guest's whole life. */
+  /** Announces instances that will come. */
   expect(instances: readonly PlannedInstance[]): void {
     for (const instance of instances) {
-      if (instance.workload.onRequest) continue;
+      if (isAlone(instance)) continue;
       const group = this.#groups.get(this.#keyOf(instance)) ?? { left: 0 };
       group.left++;
       this.#groups.set(this.#keyOf(instance), group);
@@ -45,7 +48,8 @@ export class PreparedGuests {
    * where there is none.
    */
   async start<T>(instance: PlannedInstance, prepare: () => Promise<PreparedGuest | undefined>, start: (state: SavedState) => Promise<T>): Promise<T | undefined> {
-    const group = this.#groups.get(this.#keyOf(instance));
+    // One that was not counted must not count as having begun: the guest would go before the last that was.
+    const group = isAlone(instance) ? undefined : this.#groups.get(this.#keyOf(instance));
     if (!group) return undefined;
     if (!group.guest) {
       if (group.left < WORTH_IT || os.freemem() < FREE_MEMORY) {

@@ -43,6 +43,20 @@ it('prepares nothing for a few, for what was not announced, or for those that on
   expect(prepare).not.toHaveBeenCalled();
 });
 
+it('one that only measures takes no part, though others get the same place', async () => {
+  const guests = new PreparedGuests(true);
+  const { prepare, release } = guest();
+  const measures = instance('devdax', {}, { onRequest: true });
+  const others = [1, 2, 3].map(() => instance('devdax'));
+  guests.expect([measures, ...others]);
+  expect(await guests.start(others[0]!, prepare, start)).toBe('prepared');
+  expect(await guests.start(measures, prepare, start)).toBeUndefined();
+  expect(await guests.start(others[1]!, prepare, start)).toBe('prepared');
+  expect(release).not.toHaveBeenCalled();
+  expect(await guests.start(others[2]!, prepare, start)).toBe('prepared');
+  expect(release).toHaveBeenCalledTimes(1);
+});
+
 it('prepares nothing where memory is short', async () => {
   vi.spyOn(os, 'freemem').mockReturnValue(2 ** 30);
   const guests = new PreparedGuests(true);
