@@ -1,7 +1,10 @@
 // Exports that work on the machine, other processes and the addon itself.
+#include <sys/wait.h>
+
 #include <algorithm>
 
 #include "binding.h"
+#include "forked.h"
 #include "guard.h"
 #include "pages.h"
 #include "program.h"
@@ -90,6 +93,50 @@ Job runProgramCall(Args& args) {
                value.Set("stderr", Napi::String::New(env, end.err));
                return value;
              });
+}
+
+/** {status} or {signal}, of a wait status. */
+Napi::Value endValue(Napi::Env env, int status) {
+  Napi::Object value = Napi::Object::New(env);
+  if (WIFSIGNALED(status)) value.Set("signal", numberValue(env, WTERMSIG(status)));
+  else value.Set("status", numberValue(env, WEXITSTATUS(status)));
+  return value;
+}
+
+// startCompanion(path, args)
+Job startCompanionCall(Args& args) {
+  const std::string path = args.text(0, "path");
+  const std::vector<std::string> words = args.texts(1, "args");
+  return job([=] { return std::make_shared<Companion>(startCompanion(path, words)); },
+             [](Napi::Env env, const std::shared_ptr<Companion>& companion) -> Napi::Value {
+               Napi::Object value = Napi::Object::New(env);
+               value.Set("pid", numberValue(env, companion->pid));
+               value.Set("socket", numberValue(env, companion->socket.release()));
+               return value;
+             });
+}
+
+// askCompanion(socket, line)
+Job askCompanionCall(Args& args) {
+  const auto socket = std::make_shared<Fd>(Fd::duplicate(args.fd(0, "socket")));
+  const std::string line = args.text(1, "line");
+  return job([=] { return askCompanion(socket->get(), line); },
+             [](Napi::Env env, const std::optional<std::string>& answer) -> Napi::Value {
+               if (!answer) return env.Undefined();
+               return Napi::String::New(env, *answer);
+             });
+}
+
+// endCompanion(pid)
+Job endCompanionCall(Args& args) {
+  const int pid = static_cast<int>(args.integer(0, "pid", 1, 0x7fffffff));
+  return job([=] { return endCompanion(pid); }, endValue);
+}
+
+// forkExec(path)
+Job forkExecCall(Args& args) {
+  const std::string path = args.text(0, "path");
+  return job([=] { return forkExec(path); }, endValue);
 }
 
 // reboot(command)
@@ -265,6 +312,10 @@ void exportSystem(const Exports& exports) {
   both<finitModuleCall>(exports, "finitModule");
   both<deleteModuleCall>(exports, "deleteModule");
   both<runProgramCall>(exports, "runProgram");
+  both<startCompanionCall>(exports, "startCompanion");
+  both<askCompanionCall>(exports, "askCompanion");
+  both<endCompanionCall>(exports, "endCompanion");
+  both<forkExecCall>(exports, "forkExec");
   onlyNow<rebootCall>(exports, "reboot");
   both<processVmReadCall>(exports, "processVmRead");
   both<kpageScanCall>(exports, "kpageScan");

@@ -13,13 +13,6 @@
 namespace daxrig {
 namespace {
 
-// sigaction(2); numbers, since older headers lack the newer names.
-constexpr Name kBusCodes[] = {
-    {"BUS_ADRALN", 1}, {"BUS_ADRERR", 2}, {"BUS_OBJERR", 3}, {"BUS_MCEERR_AR", 4}, {"BUS_MCEERR_AO", 5}};
-constexpr Name kSegvCodes[] = {{"SEGV_MAPERR", 1}, {"SEGV_ACCERR", 2}, {"SEGV_BNDERR", 3}, {"SEGV_PKUERR", 4},
-                               {"SEGV_ACCADI", 5}, {"SEGV_ADIDERR", 6}, {"SEGV_ADIPERR", 7}, {"SEGV_MTEAERR", 8},
-                               {"SEGV_MTESERR", 9}, {"SEGV_CPERR", 10}};
-
 Napi::Error systemError(Napi::Env env, const SystemFailure& failure) {
   const std::string code = codeText(failure.number);
   Napi::Error error = Napi::Error::New(env, std::string(failure.call) + ": " + code);
@@ -278,16 +271,6 @@ void setFault(Napi::Object value, const Fault& fault, const std::uint8_t* begin)
   signal.Set("offset", numberValue(env, offset));
   if (fault.lsb != 0) signal.Set("lsb", numberValue(env, fault.lsb));
   value.Set("signal", signal);
-}
-
-std::string faultCodeText(int signal, int code) {
-  const char* known = signal == SIGBUS ? nameOf(kBusCodes, code) : nameOf(kSegvCodes, code);
-  return known != nullptr ? known : std::to_string(code);
-}
-
-std::string codeText(int number) {
-  const char* known = errnoName(number);
-  return known != nullptr ? known : "E" + std::to_string(number);
 }
 
 Napi::Array textsValue(Napi::Env env, const std::vector<std::string>& texts) {

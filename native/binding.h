@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "errors.h"
+#include "names.h"
 #include "pattern.h"
 #include "region.h"
 #include "trace.h"
@@ -168,10 +169,6 @@ void onlyNow(const Exports& exports, const char* name) {
 
 /** Sets value.signal to {signal, code, offset, lsb?} if there was a fault; offset counts from begin. */
 void setFault(Napi::Object value, const Fault& fault, const std::uint8_t* begin);
-/** "BUS_ADRERR" of SIGBUS and 2, or the number of a code without a name. */
-std::string faultCodeText(int signal, int code);
-/** "EFAULT", or "E1234" for a number without a name. */
-std::string codeText(int number);
 
 inline Napi::Number numberValue(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 template <class Integer>

@@ -23,6 +23,8 @@ class Fd {
   static Fd duplicate(int of) { return Fd(check(fcntl(of, F_DUPFD_CLOEXEC, 3), "fcntl(F_DUPFD_CLOEXEC)")); }
 
   int get() const { return fd_; }
+  /** Gives it away, open. */
+  int release() { return std::exchange(fd_, -1); }
   /** Closes it now. */
   void reset() {
     if (fd_ >= 0) close(fd_);

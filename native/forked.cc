@@ -47,15 +47,26 @@ Verdict plain(const volatile Verdict& from) {
 }
 
 /**
- * Runs work(report) in a child. The bare system call, not fork(): no handlers of libraries run in a process that has only one
- * of its threads left, the time is the kernel's alone, and no SIGCHLD wakes Node's event loop.
+ * The system call, not fork(): no handlers of libraries run in a process that has only one of its threads left, the time is the
+ * kernel's alone, and no SIGCHLD wakes Node's event loop.
  */
+pid_t bareFork() { return static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0)); }
+
+/** The wait status of what bareFork() gave the parent. */
+int await(pid_t child) {
+  check(child, "fork");
+  int status = 0;
+  check(retryInterrupted([&] { return waitpid(child, &status, __WALL); }), "waitpid");
+  return status;
+}
+
+/** Runs work(report) in a child. */
 template <class Work>
 ForkResult inChild(const Span& span, Work work) {
   const SharedReport shared;
   Report* report = shared.get();
   const std::int64_t started = nanoseconds(CLOCK_MONOTONIC_RAW);
-  const auto child = static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0));
+  const pid_t child = bareFork();
   if (child == 0) {
     report->fault = guarded(span.guardBegin, span.guardLength, OnFault::Jump, [=] { work(report); });
     report->finished = true;
@@ -63,9 +74,7 @@ ForkResult inChild(const Span& span, Work work) {
   }
   ForkResult result;
   result.forkNs = nanoseconds(CLOCK_MONOTONIC_RAW) - started;
-  check(child, "fork");
-  int status = 0;
-  check(retryInterrupted([&] { return waitpid(child, &status, __WALL); }), "waitpid");
+  const int status = await(child);
   result.finished = report->finished;
   result.exitSignal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   result.done = report->done;
@@ -84,6 +93,17 @@ ForkResult forkVerify(const Span& span, const Pattern& pattern) {
 
 ForkResult forkWrite(const Span& span, const Pattern& pattern) {
   return inChild(span, [=](Report* report) { fillPlain(span.start, span.length, pattern, &report->done); });
+}
+
+int forkExec(const std::string& path) {
+  check(access(path.c_str(), X_OK), "access");
+  char* const words[] = {const_cast<char*>(path.c_str()), nullptr};
+  const pid_t child = bareFork();
+  if (child == 0) {
+    execve(words[0], words, environ);
+    for (;;) syscall(SYS_exit_group, 127);
+  }
+  return await(child);
 }
 
 }  // namespace daxrig

@@ -1,6 +1,8 @@
 // Checks and writes made by a forked child, which only does that and _exits.
 #pragma once
 
+#include <string>
+
 #include "access.h"
 
 namespace daxrig {
@@ -16,5 +18,7 @@ struct ForkResult {
 
 ForkResult forkVerify(const Span& span, const Pattern& pattern);
 ForkResult forkWrite(const Span& span, const Pattern& pattern);
+/** A forked child, with copies of all mappings, becomes another program: its wait status. SystemFailure when it is no program. */
+int forkExec(const std::string& path);
 
 }  // namespace daxrig

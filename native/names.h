@@ -31,4 +31,9 @@ const char* nameOf(const Name (&table)[size], long value) {
   return nullptr;
 }
 
+/** "BUS_ADRERR" of SIGBUS and 2, or the number of a code without a name. */
+std::string faultCodeText(int signal, int code);
+/** "EFAULT", or "E1234" for a number without a name. */
+std::string codeText(int number);
+
 }  // namespace daxrig

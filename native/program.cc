@@ -4,13 +4,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
-
-#include "fd.h"
 
 namespace daxrig {
 namespace {
@@ -44,25 +43,32 @@ struct Attributes {
 
 struct Actions {
   posix_spawn_file_actions_t value;
-  Actions(int out, int err) {
+  /** Standard input, output and error; an input of -1 has nothing to read, an error of -1 stays this process's. */
+  Actions(int in, int out, int err) {
     posix_spawn_file_actions_init(&value);
-    posix_spawn_file_actions_addopen(&value, 0, "/dev/null", O_RDONLY, 0);
+    if (in < 0) posix_spawn_file_actions_addopen(&value, 0, "/dev/null", O_RDONLY, 0);
+    else posix_spawn_file_actions_adddup2(&value, in, 0);
     posix_spawn_file_actions_adddup2(&value, out, 1);
-    posix_spawn_file_actions_adddup2(&value, err, 2);
+    if (err >= 0) posix_spawn_file_actions_adddup2(&value, err, 2);
   }
   ~Actions() { posix_spawn_file_actions_destroy(&value); }
 };
 
-pid_t start(const std::string& path, const std::vector<std::string>& args, int out, int err) {
+pid_t start(const std::string& path, const std::vector<std::string>& args, const Actions& actions) {
   std::vector<char*> words{const_cast<char*>(path.c_str())};
   for (const std::string& arg : args) words.push_back(const_cast<char*>(arg.c_str()));
   words.push_back(nullptr);
   const Attributes attributes;
-  const Actions actions(out, err);
   pid_t pid = 0;
   const int error = posix_spawn(&pid, path.c_str(), &actions.value, &attributes.value, words.data(), environ);
   if (error != 0) throw SystemFailure{error, "posix_spawn"};
   return pid;
+}
+
+int await(pid_t pid) {
+  int status = 0;
+  check(retryInterrupted([&] { return waitpid(pid, &status, 0); }), "waitpid");
+  return status;
 }
 
 /** Appends what there is; false at the end. */
@@ -81,7 +87,7 @@ ProgramEnd runProgram(const std::string& path, const std::vector<std::string>& a
   const auto deadline = Clock::now() + std::chrono::milliseconds(limits.timeoutMs);
   ProgramEnd end{-1, 0, ProgramEnd::Killed::No, {}, {}};
   Pipe out, err;
-  const pid_t pid = start(path, args, out.write.get(), err.write.get());
+  const pid_t pid = start(path, args, Actions(-1, out.write.get(), err.write.get()));
   out.write.reset();
   err.write.reset();
   const auto kill = [&](ProgramEnd::Killed why) {
@@ -101,11 +107,43 @@ ProgramEnd runProgram(const std::string& path, const std::vector<std::string>& a
     if (ready[1].revents != 0 && !take(err.read, end.err)) err.read.reset();
     if (end.out.size() > limits.maxBytes || end.err.size() > limits.maxBytes) kill(ProgramEnd::Killed::Output);
   }
-  int status = 0;
-  check(retryInterrupted([&] { return waitpid(pid, &status, 0); }), "waitpid");
+  const int status = await(pid);
   if (WIFEXITED(status)) end.status = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) end.signal = WTERMSIG(status);
   return end;
+}
+
+Companion startCompanion(const std::string& path, const std::vector<std::string>& args) {
+  std::array<int, 2> ends{};
+  check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), "socketpair");
+  Fd ours{ends[0]}, theirs{ends[1]};
+  const pid_t pid = start(path, args, Actions(theirs.get(), theirs.get(), -1));
+  return {pid, std::move(ours)};
+}
+
+std::optional<std::string> askCompanion(int socket, const std::string& line) {
+  const std::string request = line + '\n';
+  for (std::size_t sent = 0; sent < request.size();) {
+    const ssize_t count = retryInterrupted([&] { return send(socket, request.data() + sent, request.size() - sent, MSG_NOSIGNAL); });
+    if (count == -1 && (errno == EPIPE || errno == ECONNRESET)) return std::nullopt;
+    sent += static_cast<std::size_t>(check(count, "send"));
+  }
+  std::string answer;
+  std::array<char, 4096> chunk;
+  while (answer.empty() || answer.back() != '\n') {
+    const ssize_t count = retryInterrupted([&] { return recv(socket, chunk.data(), chunk.size(), 0); });
+    if (count == 0 || (count == -1 && errno == ECONNRESET)) return std::nullopt;
+    answer.append(chunk.data(), static_cast<std::size_t>(check(count, "recv")));
+  }
+  answer.pop_back();
+  return answer;
+}
+
+int endCompanion(int pid) {
+  siginfo_t found;
+  check(waitid(P_PID, static_cast<id_t>(pid), &found, WEXITED | WNOHANG | WNOWAIT), "waitid");  // none but children of this process
+  kill(pid, SIGKILL);  // one that has ended stays there until it is waited for
+  return await(pid);
 }
 
 }  // namespace daxrig

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "fd.h"
 
 namespace daxrig {
 
@@ -22,6 +25,18 @@ struct ProgramEnd {
   std::string out;
   std::string err;
 };
+
+/** A program that goes on beside this one, with one end of a stream socket as its standard input and output. */
+struct Companion {
+  int pid;
+  Fd socket;
+};
+/** It is ended with kill and waited for by endCompanion alone. SystemFailure when it does not start. */
+Companion startCompanion(const std::string& path, const std::vector<std::string>& args);
+/** Sends a line and waits for the one that comes back, both without their ends; nothing when the companion has ended instead. */
+std::optional<std::string> askCompanion(int socket, const std::string& line);
+/** Kills it, unless it has ended, and waits until it is gone: its wait status. SystemFailure for what is no child of this process. */
+int endCompanion(int pid);
 
 /** Runs `path` with `args` after its own name, this process's environment, and no input. SystemFailure when it does not start. */
 ProgramEnd runProgram(const std::string& path, const std::vector<std::string>& args, const ProgramLimits& limits);

@@ -11,7 +11,6 @@ const dist = join(root, 'dist');
 
 const BUNDLES = [
   { input: 'guest/agent.js', output: 'agent.cjs', format: 'cjs' },
-  { input: 'workload/shared/peer-main.js', output: 'peer.cjs', format: 'cjs' },
   // Packages stay outside: yargs reads its languages from its own folder, better-sqlite3 its addon.
   { input: 'cli/main.js', output: 'daxrig.js', format: 'esm', external: /^(better-sqlite3|yargs)/ },
 ];

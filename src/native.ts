@@ -57,6 +57,10 @@ export interface NativeCalls {
   finitModule(fd: number, parameters: string): void;
   deleteModule(name: string): void;
   runProgram(path: string, args: readonly string[], timeoutMs: number, maxBytes: number): ProgramEnd;
+  startCompanion(path: string, args: readonly string[]): { pid: number; socket: number };
+  askCompanion(socket: number, line: string): string | undefined;
+  endCompanion(pid: number): ChildEnd;
+  forkExec(path: string): ChildEnd;
   processVmRead(pid: number, address: bigint, length: number): Buffer;
   kpageScan(path: string, startPfn: number, endPfn: number, chunk: number, values: boolean): KpageScan;
   /** Then, for each actor, its rounds and number of steps, and 25 values for each step: see native/bind_race.cc. */
@@ -1584,6 +1588,47 @@ export interface ProgramEnd {
  */
 export async function runProgram(path: string, args: readonly string[], { timeoutMs = 120_000, maxBytes = 64 << 20 }: ProgramLimits = {}): Promise<ProgramEnd> {
   return later('runProgram', [text('path', path), texts('args', args), timeoutMs, maxBytes], path);
+}
+
+/** How a child process ended: by itself, or by a signal's number. */
+export type ChildEnd = { status: number; signal?: never } | { signal: number; status?: never };
+
+/**
+ * A program that goes on beside this one, by posix_spawn, and answers lines with lines: on its standard input and output is a
+ * stream socket, its standard error is this process's.
+ */
+export class Companion {
+  readonly pid: number;
+  readonly #socket: number;
+
+  /** Throws SystemError when it cannot be started. */
+  constructor(path: string, args: readonly string[] = []) {
+    const { pid, socket } = now('startCompanion', [text('path', path), texts('args', args)], path);
+    this.pid = pid;
+    this.#socket = socket;
+  }
+
+  /** Sends a line; gives the one that comes back, or undefined when the program has ended instead. One at a time. */
+  async ask(line: string): Promise<string | undefined> {
+    return later('askCompanion', [this.#socket, text('line', line)]);
+  }
+
+  /** Kills it, unless it has ended, and resolves when it is gone. Once, as the last thing. */
+  async end(): Promise<ChildEnd> {
+    try {
+      return await later('endCompanion', [this.pid]);
+    } finally {
+      closeSync(this.#socket);
+    }
+  }
+}
+
+/**
+ * fork(2), so that the child has all of this process's mappings, then execve(2) of a program without arguments, whose end is
+ * waited for. Throws SystemError when it is no program.
+ */
+export function forkExec(path: string): ChildEnd {
+  return now('forkExec', [text('path', path)], path);
 }
 
 /** prctl(2), PR_MCE_KILL: whether this thread is told early, BUS_MCEERR_AO, of memory that was lost and not yet touched. */

@@ -195,18 +195,18 @@ async function toolFiles(tools: readonly Tool[], others: readonly string[] = [])
 }
 
 async function findBase(): Promise<Base> {
-  const addon = path.join(programRoot, 'build/Release/daxrig.node');
-  if (!fs.existsSync(addon)) throw new BrokenError(`${addon} is missing; run npm install in ${programRoot}`);
+  const built = ['daxrig.node', 'daxrig-peer'].map((name) => ({ name: `daxrig/build/Release/${name}`, from: path.join(programRoot, 'build/Release', name) }));
+  for (const { from } of built) if (!fs.existsSync(from)) throw new BrokenError(`${from} is missing; run npm install in ${programRoot}`);
   const files: BaseFile[] = [{ name: 'usr/bin/node', from: process.execPath }];
   const links: [string, string][] = [['usr/sbin/mkfs.ext4', 'mke2fs'], ['usr/sbin/mkfs.ext2', 'mke2fs'], ['usr/sbin/modprobe', 'kmod'], ['sbin/modprobe', '/usr/sbin/kmod'], ['usr/sbin/rmmod', 'kmod']];
-  files.push(...(await toolFiles(TOOLS.filter(({ onDemand }) => !onDemand), [process.execPath, addon])));
+  files.push(...(await toolFiles(TOOLS.filter(({ onDemand }) => !onDemand), [process.execPath, ...built.map(({ from }) => from)])));
   for (const applet of BUSYBOX_APPLETS) links.push([`bin/${applet}`, 'busybox']);
   for (const config of ['/etc/mke2fs.conf', '/etc/ld.so.cache']) if (fs.existsSync(config)) files.push({ name: config.slice(1), from: config });
   for (const file of filesBelow(path.join(programRoot, 'dist'))) if (isRuntimeFile(file)) files.push({ name: `daxrig/dist/${path.relative(path.join(programRoot, 'dist'), file)}`, from: file });
   for (const [name, folder] of runtimePackages()) {
     for (const file of filesBelow(folder)) if (isRuntimeFile(file)) files.push({ name: `daxrig/node_modules/${name}/${path.relative(folder, file)}`, from: file });
   }
-  files.push({ name: 'daxrig/package.json', from: path.join(programRoot, 'package.json') }, { name: 'daxrig/build/Release/daxrig.node', from: addon });
+  files.push({ name: 'daxrig/package.json', from: path.join(programRoot, 'package.json') }, ...built);
   return { files, links, digest: digestOf(INIT, FSTAB, JSON.stringify(links), ...files.map(({ name, from }) => `${name} ${stampOf(from)}`)) };
 }
 

@@ -12,8 +12,9 @@ import { MessageChannel } from 'node:worker_threads';
 const [, , path, folder, seedText, callsText, trace] = process.argv;
 const addon = createRequire(import.meta.url)(path);
 
-// Everything that could harm the machine needs privileges, which are given up first; these are left out even so.
-const LEFT_OUT = new Set(['reboot', 'setRealtime', 'deleteModule', 'finitModule', 'mount', 'umount', 'addEntropy', 'writeSecondSerialPort']);
+// Everything that could harm the machine needs privileges, which are given up first; these are left out even so; askCompanion would
+// talk to whoever is at the other end of standard error, and wait for an answer.
+const LEFT_OUT = new Set(['reboot', 'setRealtime', 'deleteModule', 'finitModule', 'mount', 'umount', 'addEntropy', 'writeSecondSerialPort', 'askCompanion']);
 chmodSync(folder, 0o755); // it is read again without privileges
 const file = openSync(join(folder, 'fuzz'), 'w+');
 ftruncateSync(file, 1 << 20);

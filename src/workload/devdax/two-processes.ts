@@ -1,14 +1,13 @@
 // Guards that one devdax device mapped by several processes is one memory (drivers/dax/device.c: dev_dax_huge_fault for
 // each address space; mm/memory.c: copy_page_range leaves such areas to be faulted anew): stores are seen across, by fork
 // and by independent opens, and one process's end takes nothing from the other.
-import type { Pattern } from '../../native.js';
 import { levelOf, mapDevdax, openDevdax } from '../shared/devdax-map.js';
 import { tookFaults } from '../shared/faults.js';
 import { PAGE, PMD, proveLevel } from '../shared/huge.js';
 import { startPeer } from '../shared/peer.js';
 import { defineWorkload, type Context } from '../types.js';
 
-const words = (seed: number, base = 0): Pattern => ({ kind: 'words', seed, base });
+const words = (seed: number, base = 0) => ({ kind: 'words', seed, base }) as const;
 
 export default defineWorkload({
   name: 'devdax/two-processes',
@@ -34,8 +33,8 @@ export default defineWorkload({
     ctx.expect(seen.ok, 'the parent should see the child\'s stores', seen);
 
     ctx.step('an independent process');
-    const peer = await startPeer(ctx);
-    await peer.ask({ do: 'map', path, options: { length, align: Math.max(PMD, align) } });
+    const peer = startPeer(ctx);
+    await peer.ask({ do: 'map', path, length, align: Math.max(PMD, align) });
     const first = await peer.ask({ do: 'verify', offset: 0, length: PMD, pattern: words(1) });
     ctx.expect(first.ok === true, 'another process should see what was stored before it mapped', first);
     mapping.fill(0, PAGE, words(3));
@@ -44,9 +43,9 @@ export default defineWorkload({
     await peer.ask({ do: 'fill', offset: 8 * PAGE, length: PAGE, pattern: words(4) });
     const back = mapping.verify(8 * PAGE, PAGE, words(4));
     ctx.expect(back.ok, 'this process should see the other\'s store', back);
-    const remote = await peer.ask({ do: 'vm-verify', pid: process.pid, address: String(mapping.address + BigInt(PMD)), length: PMD, pattern: words(2) });
+    const remote = await peer.ask({ do: 'vm-verify', pid: process.pid, address: mapping.address + BigInt(PMD), length: PMD, pattern: words(2) });
     ctx.expect(remote.ok === false, 'a pattern of another position should not compare equal', remote); // the comparison itself can fail
-    const right = await peer.ask({ do: 'vm-verify', pid: process.pid, address: String(mapping.address + BigInt(PMD)), length: PMD, pattern: words(2, PMD) });
+    const right = await peer.ask({ do: 'vm-verify', pid: process.pid, address: mapping.address + BigInt(PMD), length: PMD, pattern: words(2, PMD) });
     ctx.expect(right.ok === true, 'process_vm_readv by another process should give the data', right);
 
     ctx.step('the other process ends');

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { Mapping, drainSignals, fallocate, patternBytes, type Pattern, type RaceActor, type RaceResult, type RaceStep } from '../../native.js';
 import { PAGE, PMD, hugeFile, mapFile, mapped, type HugeFile } from '../shared/huge.js';
 import { ownMount } from '../shared/own-mount.js';
-import { startPeer, type Peer } from '../shared/peer.js';
+import { startPeer } from '../shared/peer.js';
 import { allowOnly, quietConsole, raceMetrics, runSlices } from '../shared/race.js';
 import { defineWorkload, type Context } from '../types.js';
 
@@ -128,16 +128,16 @@ async function againstFaults(ctx: Context, offline: number): Promise<void> {
   const slots = { huge: 0, small: 64 };
   const fresh = patternBytes(PMD, old);
   for (const slot of Object.values(slots)) for (let page = 0; page < PMD; page += PAGE) fresh.fill(0, page + slot, page + slot + 8);
-  const peers: Peer[] = await Promise.all(Array.from({ length: ctx.thorough ? 3 : 1 }, () => startPeer(ctx)));
+  const peers = Array.from({ length: ctx.thorough ? 3 : 1 }, () => startPeer(ctx));
   for (const peer of peers) {
-    await peer.ask({ do: 'map', path: file.path, options: { offset: file.offset, length: PMD, align: PMD } });
+    await peer.ask({ do: 'map', path: file.path, offset: file.offset, length: PMD, align: PMD });
     await peer.ask({ do: 'mce-kill', policy: 'early' });
   }
   const prepare = async (): Promise<void> => {
     fs.writeSync(file.fd, fresh, 0, PMD, file.offset);
     for (const peer of peers) {
       await peer.ask({ do: 'drain' });
-      await peer.ask({ do: 'touch', options: { count: 1, access: 'read' } });
+      await peer.ask({ do: 'touch', count: 1, access: 'read' });
     }
   };
   await prepare();

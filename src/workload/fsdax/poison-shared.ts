@@ -5,9 +5,8 @@ import { hugeFile, mapFile, proveLevel, PAGE, PMD } from '../shared/huge.js';
 import { startPeer, type Peer, type PeerAnswer } from '../shared/peer.js';
 import { poisonOnce } from '../shared/poison.js';
 import { defineWorkload, type Context } from '../types.js';
-import type { Pattern } from '../../native.js';
 
-const pattern: Pattern = { kind: 'words', seed: 111, base: 0 };
+const pattern = { kind: 'words', seed: 111, base: 0 } as const;
 
 export default defineWorkload({
   name: 'fsdax/poison-shared',
@@ -15,7 +14,7 @@ export default defineWorkload({
   guards: ['R4: several processes mapping the page', 'kernel collect_procs, task_early_kill, kill_proc'],
   needs: { dax: 'fsdax', size: 64 * PMD, kconfig: ['MEMORY_FAILURE'] },
   params: { fs: ['ext4', 'xfs'] },
-  thorough: { fs: ['xfs'] }, // four processes are slow to start, and what is told to whom is no file system's doing
+  thorough: { fs: ['xfs'] }, // what is told to whom is no file system's doing
   expectsLog: ['memory-failure', 'mce'],
   async run(ctx: Context) {
     const file = hugeFile(ctx, 2 * PMD);
@@ -24,13 +23,12 @@ export default defineWorkload({
     for (const at of [0, PMD]) proveLevel(ctx, ctx.fsdax, mapping, at, 'pmd', `own, ${at}`);
 
     ctx.step('starting the others');
-    const [huge, small, late] = (await Promise.all([startPeer(ctx), startPeer(ctx), startPeer(ctx)])) as [Peer, Peer, Peer];
-    const options = { offset: file.offset, length: file.length, align: PMD };
-    for (const [peer, skew] of [[huge, 0], [small, PAGE], [late, 0]] as const) await peer.ask({ do: 'map', path: file.path, options: { ...options, alignSkew: skew } });
+    const [huge, small, late] = [startPeer(ctx), startPeer(ctx), startPeer(ctx)] as const;
+    for (const [peer, alignSkew] of [[huge, 0], [small, PAGE], [late, 0]] as const) await peer.ask({ do: 'map', path: file.path, offset: file.offset, length: file.length, align: PMD, alignSkew });
     for (const peer of [huge, small]) await peer.ask({ do: 'mce-kill', policy: 'early' });
     await late.ask({ do: 'mce-kill', policy: 'late' });
-    for (const peer of [huge, late]) await peer.ask({ do: 'touch', options: { count: 2, stride: PMD, access: 'rmw' } });
-    await small.ask({ do: 'touch', options: { count: 1, access: 'rmw' } }); // the first page alone
+    for (const peer of [huge, late]) await peer.ask({ do: 'touch', count: 2, stride: PMD, access: 'rmw' });
+    await small.ask({ do: 'touch', count: 1, access: 'rmw' }); // the first page alone
 
     await poisonOnce(ctx, mapping, 0, 21, 'the first page of a huge one');
     await told(ctx, huge, 'a process told early, by a huge page', 21, 0);
@@ -44,7 +42,7 @@ export default defineWorkload({
 
     for (const [peer, what] of [[huge, 'huge'], [small, 'small'], [late, 'late']] as const)
       for (const offset of [PAGE, PMD, PMD + 10 * PAGE]) {
-        const check = await peer.ask({ do: 'verify', offset, length: PAGE, pattern: { ...pattern, base: offset } as Pattern });
+        const check = await peer.ask({ do: 'verify', offset, length: PAGE, pattern: { ...pattern, base: offset } });
         ctx.expect(check.ok === true, `the process "${what}" should still read the page at ${offset}, beside the lost ones`, check);
       }
     for (const peer of [huge, small, late]) await peer.end();

@@ -30,11 +30,11 @@ export default defineWorkload({
     native.reflink(fd, file.fd);
     mapping.madvise(0, PMD, 'dontneed');
 
-    const peer = await startPeer(ctx);
-    await peer.ask({ do: 'map', path: clone, options: { offset: file.offset, length: PMD, align: PMD } });
+    const peer = startPeer(ctx);
+    await peer.ask({ do: 'map', path: clone, offset: file.offset, length: PMD, align: PMD });
     await peer.ask({ do: 'mce-kill', policy: 'early' });
     const at = 21 * PAGE;
-    await peer.ask({ do: 'touch', options: { offset: at, count: 1, access: 'read' } });
+    await peer.ask({ do: 'touch', offset: at, count: 1, access: 'read' });
     mapping.touch({ offset: at, count: 1, access: 'read' });
 
     ctx.step('poisoning a shared page');

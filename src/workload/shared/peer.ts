@@ -1,69 +1,79 @@
-// A second process with mappings of its own, for what happens between processes: it obeys one JSON line at a time and
-// answers with one. The workload's own process is never forked: Node's threads do not survive that.
+// A second process with a mapping of its own, for what happens between processes: a small program (native/peer.cc), which obeys
+// one line of words at a time. The workload's own process is never forked for it: the fork would have its mappings, too.
+import path from 'node:path';
 import { BrokenError } from '../../errors.js';
-import type { FaultSignal, MapOptions, MceKillPolicy, OptionalSignal, Pattern, TouchOptions } from '../../native.js';
-import { programFile } from '../../paths.js';
+import { Companion, signalName, type FaultSignal, type MceKillPolicy, type Pattern } from '../../native.js';
+import { programRoot } from '../../paths.js';
 import type { Context } from '../types.js';
 
-/** What a peer can be asked to do. Numbers of 64 bits travel as strings. */
+type Words = Extract<Pattern, { kind: 'words' }>;
+
+/** What a peer can be asked to do. Offsets and lengths are bytes, those of all but `map` in its mapping. */
 export type PeerRequest =
-  | { do: 'map'; path: string; options: Omit<MapOptions, 'fd'> }
-  | { do: 'unmap' }
-  | { do: 'touch'; options: TouchOptions }
-  | { do: 'fill' | 'verify'; offset: number; length: number; pattern: Pattern }
+  | { do: 'map'; path: string; offset?: number; length: number; align?: number; alignSkew?: number }
+  | { do: 'touch'; offset?: number; count: number; stride?: number; access: 'read' | 'rmw' }
+  | { do: 'fill' | 'verify'; offset: number; length: number; pattern: Words }
   | { do: 'drain' }
   | { do: 'mce-kill'; policy: MceKillPolicy }
-  | { do: 'vm-verify'; pid: number; address: string; length: number; pattern: Pattern };
+  | { do: 'vm-verify'; pid: number; address: bigint; length: number; pattern: Words };
 
 export interface PeerAnswer {
   error?: string;
+  /** Of a comparison. */
   ok?: boolean;
+  /** What ended an access. */
   signal?: FaultSignal;
-  signals?: (Omit<OptionalSignal, 'address'> & { offset?: number })[];
+  /** Of drain: the action-optional ones, where they are in the mapping, and log2 of the bytes lost. */
+  signals?: { offset?: number; lsb: number }[];
   [more: string]: unknown;
 }
 
 export interface Peer {
   readonly pid: number;
+  /** Throws BrokenError when it refuses, or has ended. */
   ask(request: PeerRequest): Promise<PeerAnswer>;
-  /** Ends it and waits until it is gone, with its mappings. */
+  /** Ends it and waits until it is gone, with its mapping. */
   end(): Promise<void>;
 }
 
+/** The request as native/peer.cc reads it. */
+export function lineOf(request: PeerRequest): string {
+  const patternOf = ({ seed, base = 0 }: Words): string => `${seed} ${base}`;
+  switch (request.do) {
+    case 'map':
+      return `map ${request.offset ?? 0} ${request.length} ${request.align ?? 0} ${request.alignSkew ?? 0} ${request.path}`;
+    case 'touch':
+      return `touch ${request.offset ?? 0} ${request.count} ${request.stride ?? 8} ${request.access}`;
+    case 'fill':
+    case 'verify':
+      return `${request.do} ${request.offset} ${request.length} ${patternOf(request.pattern)}`;
+    case 'drain':
+      return 'drain';
+    case 'mce-kill':
+      return `mce-kill ${request.policy}`;
+    case 'vm-verify':
+      return `vm-verify ${request.pid} ${request.address} ${request.length} ${patternOf(request.pattern)}`;
+  }
+}
+
 /** Starts a peer, which ends with the workload at the latest. */
-export async function startPeer(ctx: Context): Promise<Peer> {
-  // Only here, since loading them is a good part of a guest's start.
-  const { spawn } = process.getBuiltinModule('node:child_process');
-  const readline = process.getBuiltinModule('node:readline');
-  const child = spawn(process.execPath, ['--no-warnings', programFile('peer.cjs')], { stdio: ['pipe', 'pipe', 'pipe'] });
-  let said = '';
-  child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-2000)));
-  const gone = new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(error.message));
-    child.once('close', (code, signal) => resolve(signal ?? `status ${code}`));
-  });
-  const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const answer = async (): Promise<PeerAnswer> => {
-    const line = await lines.next();
-    if (line.done !== true) return JSON.parse(line.value) as PeerAnswer;
-    throw new BrokenError(`a second process ended (${await gone})${said ? `: ${said.trim().split('\n').at(-1)}` : ''}`);
-  };
-  const end = async (): Promise<void> => {
-    child.stdin.end();
-    child.kill('SIGKILL');
-    await gone;
-  };
-  ctx.cleanup(end);
-  child.stdin.on('error', () => {}); // a peer that is gone is told by its answer, which does not come
-  await answer(); // it is ready
+export function startPeer(ctx: Context): Peer {
+  const companion = new Companion(path.join(programRoot, 'build/Release/daxrig-peer'));
+  let ended: ReturnType<Companion['end']> | undefined;
+  const end = () => (ended ??= companion.end());
+  ctx.cleanup(async () => void (await end()));
   return {
-    pid: child.pid!,
+    pid: companion.pid,
     async ask(request) {
-      child.stdin.write(`${JSON.stringify(request)}\n`);
-      const said = await answer();
-      if (said.error !== undefined) throw new BrokenError(`a second process, asked to ${request.do}: ${said.error}`);
-      return said;
+      const line = await companion.ask(lineOf(request));
+      if (line === undefined) {
+        const { status, signal } = await end();
+        throw new BrokenError(`a second process, asked to ${request.do}, ended (${signal === undefined ? `status ${status}` : signalName(signal)})`);
+      }
+      const answer = JSON.parse(line) as PeerAnswer;
+      if (answer.error !== undefined) throw new BrokenError(`a second process, asked to ${request.do}: ${answer.error}`);
+      return answer;
     },
-    end,
+    end: async () => void (await end()),
   };
 }
