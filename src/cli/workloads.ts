@@ -14,7 +14,7 @@ export const command: CommandModule<object, WorkloadsArguments> = {
   builder: (yargs) =>
     yargs
       .option('json', { type: 'boolean', default: false, describe: 'one JSON document on stdout' })
-      .option('load', { type: 'string', array: true, default: [], describe: 'file with workloads of your own (.mjs)' })
+      .option('load', { type: 'string', array: true, nargs: 1, default: [], describe: 'file with workloads of your own (.mjs)' })
       .example('$0 workloads --json', 'for programs'),
   handler: async ({ json, load }) => {
     const workloads = await loadWorkloads(load);

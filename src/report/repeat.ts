@@ -4,8 +4,8 @@ import type { RunResult } from '../run/result.js';
 
 /** Options of `daxrig run` that decide what is run on, by how many values they take. The others choose what and how often. */
 const KEPT: Readonly<Record<string, 'none' | 'one' | 'many'>> = {
-  load: 'many', 'guest-file': 'many', memmap: 'many', device: 'many', 'destroy-data': 'many',
-  modules: 'one', 'guest-mem': 'one', 'guest-cpus': 'one', numa: 'one', accel: 'one', clock: 'one', append: 'one', qemu: 'one',
+  'guest-file': 'many', memmap: 'many', device: 'many', 'destroy-data': 'many',
+  load: 'one', modules: 'one', 'guest-mem': 'one', 'guest-cpus': 'one', numa: 'one', accel: 'one', clock: 'one', append: 'one', qemu: 'one',
   'guest-setup': 'one', target: 'one', timeout: 'one', profile: 'one', span: 'one',
   'no-snapshot': 'none', thorough: 'none', coverage: 'none',
 };

@@ -199,8 +199,8 @@ export async function bootTarget(guests: Guests, cell: GuestCell, target: GuestT
  * By cores and by free memory: a running copy keeps some hundreds of megabytes of its own at the worst. Emulated guests get one more: each is
  * busy on one core at the most, and idle while QEMU starts, waits and ends.
  */
-export function defaultJobs(guests: Guests, instances: number): number {
+export function defaultJobs(guests: Guests, runs: number): number {
   const byCores = os.cpus().length + (guests.choice.accel === 'tcg' ? 1 : 0);
   const byMemory = Math.floor(os.freemem() / Math.min(Math.max(...guests.layouts.map(({ memory }) => memory)), GiB));
-  return Math.max(1, Math.min(byCores, byMemory, instances));
+  return Math.max(1, Math.min(byCores, byMemory, runs));
 }

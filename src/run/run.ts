@@ -165,7 +165,7 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
   const guests = await resolveGuests(options, progress);
   if (profile) configChanges(profile, guests).forEach(progress);
   else if (asked.profile !== undefined) progress(`profile ${asked.profile} saved as ${saveProfile(asked.profile, options, guests)}`);
-  const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.cells.length);
+  const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.cells.length * options.seeds.length * options.repeat);
   const suspects: Prepared['suspects'] = [];
   const coverable = new Map<string, FunctionsByModule[]>();
   const boot = async (directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]> => {

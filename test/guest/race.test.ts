@@ -20,6 +20,8 @@ it('a lost update is found by some seeds; each is named with its command, and fa
   expect(code).toBe(1);
   const named = [...stdout.matchAll(/again: daxrig run race\/lost-update --seed (\d+) --clock icount --load \S+race\.mjs$/gm)].map((match) => Number(match[1]));
   expect(named).toEqual(failed.map(({ seed }) => seed));
+  const events = fs.readFileSync(path.join(out, 'events.ndjson'), 'utf8').split('\n').filter(Boolean).map((line) => (JSON.parse(line) as { type: string }).type);
+  expect(events.filter((type) => type === 'begin' || type === 'result').slice(0, 2)).toEqual(['begin', 'begin']); // side by side
   expect(stdout).toMatch(new RegExp(`^fail +race/lost-update seed ${failed[0]!.seed} `, 'm'));
 
   const { seed, digest, reason } = failed[0]!;
