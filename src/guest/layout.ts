@@ -1,6 +1,7 @@
 // Guest memory layouts: one typed value from which -m, -numa, -device nvdimm and the memmap= parameter all come,
 // and against which the booted guest's /proc/iomem is checked.
 import { UsageError } from '../errors.js';
+import { guestLayout, parseMemmapParam } from '../kernel/memmap.js';
 import { GiB, KiB, MiB, formatSize, hex, parseSize } from '../units.js';
 
 /** A physical range; `end` is exclusive. */
@@ -33,11 +34,8 @@ const INITRAMFS_ROOM = 256 * MiB;
 
 const carve = (size: number, start: number): PhysicalRange => ({ start, end: start + size });
 
-/** QEMU's pc machine puts RAM below 3G and the rest from 4G on when there is at least 3.5G of it (hw/i386/pc_piix.c). */
-export function ramRanges(memory: number): PhysicalRange[] {
-  const low = memory >= 3.5 * GiB ? 3 * GiB : memory;
-  return [{ start: 0, end: low }, ...(memory > low ? [{ start: 4 * GiB, end: 4 * GiB + memory - low }] : [])];
-}
+/** Where QEMU's pc machine has RAM: one range, or one below the PCI hole and one from 4G on. */
+export const ramRanges = (memory: number): PhysicalRange[] => guestLayout({ guestMem: memory }).segments.map(({ start, end }) => ({ start, end }));
 
 const LAYOUTS: Layout[] = [
   {
@@ -99,14 +97,10 @@ export function findLayout(name: string): Layout {
   return found;
 }
 
-/** One memmap=nn[KMG]!ss[KMG] value; commas may join several. Throws UsageError on syntax or size. */
+/** One memmap=nn[KMG]!ss[KMG] value; commas may join several. Throws UsageError on syntax, on size, and on other kinds of memmap=. */
 export function parseMemmapRanges(text: string): PhysicalRange[] {
-  return text.split(',').map((part) => {
-    const match = /^([^!@#$%]+)!([^!@#$%]+)$/.exec(part.trim());
-    if (!match) throw new UsageError(`--memmap ${text}: "${part}" is not of the form nn[KMG]!ss[KMG], for example 1G!4G`);
-    const size = parseSize(match[1]!, `--memmap ${part}`);
-    const start = parseSize(match[2]!, `--memmap ${part}`);
-    if (size === 0) throw new UsageError(`--memmap ${part}: a range of no bytes`);
+  return parseMemmapParam(text).map(({ kind, start, size, text: entry }) => {
+    if (kind !== 'pmem') throw new UsageError(`--memmap ${text}: "${entry}" is not of the form nn[KMG]!ss[KMG], for example 1G!4G`);
     return carve(size, start);
   });
 }
