@@ -127,10 +127,16 @@ Job askCompanionCall(Args& args) {
              });
 }
 
-// endCompanion(pid)
-Job endCompanionCall(Args& args) {
+// killCompanion(pid)
+Job killCompanionCall(Args& args) {
   const int pid = static_cast<int>(args.integer(0, "pid", 1, 0x7fffffff));
-  return job([=] { return endCompanion(pid); }, endValue);
+  return job([=] { killCompanion(pid); });
+}
+
+// awaitCompanion(pid)
+Job awaitCompanionCall(Args& args) {
+  const int pid = static_cast<int>(args.integer(0, "pid", 1, 0x7fffffff));
+  return job([=] { return awaitCompanion(pid); }, endValue);
 }
 
 // forkExec(path)
@@ -314,7 +320,8 @@ void exportSystem(const Exports& exports) {
   both<runProgramCall>(exports, "runProgram");
   both<startCompanionCall>(exports, "startCompanion");
   both<askCompanionCall>(exports, "askCompanion");
-  both<endCompanionCall>(exports, "endCompanion");
+  both<killCompanionCall>(exports, "killCompanion");
+  both<awaitCompanionCall>(exports, "awaitCompanion");
   both<forkExecCall>(exports, "forkExec");
   onlyNow<rebootCall>(exports, "reboot");
   both<processVmReadCall>(exports, "processVmRead");

@@ -48,7 +48,7 @@ Verdict plain(const volatile Verdict& from) {
 
 /**
  * The system call, not fork(): no handlers of libraries run in a process that has only one of its threads left, the time is the
- * kernel's alone, and no SIGCHLD wakes Node's event loop.
+ * kernel's alone, and no SIGCHLD wakes Node's event loop (but for a child that becomes another program, which execve(2) gives one).
  */
 pid_t bareFork() { return static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0)); }
 

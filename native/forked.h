@@ -1,4 +1,4 @@
-// Checks and writes made by a forked child, which only does that and _exits.
+// What a forked child does: checks and writes, after which it _exits, or another program.
 #pragma once
 
 #include <string>
@@ -18,7 +18,8 @@ struct ForkResult {
 
 ForkResult forkVerify(const Span& span, const Pattern& pattern);
 ForkResult forkWrite(const Span& span, const Pattern& pattern);
-/** A forked child, with copies of all mappings, becomes another program: its wait status. SystemFailure when it is no program. */
+/** A forked child, with copies of all mappings, becomes another program: its wait status. SystemFailure when it is not there or not
+ * executable; 127 of exit when it cannot be run. */
 int forkExec(const std::string& path);
 
 }  // namespace daxrig

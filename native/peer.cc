@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -39,7 +40,19 @@ class Request {
     if (!(words_ >> word)) throw BadArgument{BadArgument::Kind::Range, "a word is missing"};
     return word;
   }
-  std::uint64_t number() { return std::stoull(word()); }
+  std::uint64_t number() {
+    const std::string text = word();
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) throw BadArgument{BadArgument::Kind::Range, '"' + text + "\" is no number"};
+    return value;
+  }
+  /** For what is read and written by words of 8 bytes. */
+  std::uint64_t eights() {
+    const std::uint64_t value = number();
+    if (value % 8 != 0) throw BadArgument{BadArgument::Kind::Range, std::to_string(value) + " is no multiple of 8"};
+    return value;
+  }
   /** What is left of the line: a path may hold spaces. */
   std::string rest() {
     std::string rest;
@@ -47,12 +60,12 @@ class Request {
     return rest;
   }
   Span span() {
-    const std::uint64_t offset = number();
-    return mapped().span(offset, number());
+    const std::uint64_t offset = eights();
+    return mapped().span(offset, eights());
   }
   Pattern pattern() {
     const std::uint64_t seed = number();
-    return {Pattern::Kind::Words, 0, seed, number()};
+    return {Pattern::Kind::Words, 0, seed, eights()};
   }
 
  private:
@@ -78,18 +91,20 @@ class Answer {
   Answer& add(const char* name, std::uint64_t value) { return add(name, std::to_string(value)); }
   /** As text: JSON's numbers have 53 bits in JavaScript. */
   Answer& addWord(const char* name, std::uint64_t value) { return add(name, quoted(std::to_string(value))); }
-  Answer& add(const Fault& fault) {
+  /** An offset counts from `begin`. */
+  Answer& add(const Fault& fault, const std::uint8_t* begin) {
     if (fault.signal == 0) return *this;
     Answer signal;
     signal.add("signal", quoted(fault.signal == SIGBUS ? "SIGBUS" : "SIGSEGV")).add("code", quoted(faultCodeText(fault.signal, fault.code)));
-    signal.add("offset", std::to_string(static_cast<std::int64_t>(fault.address - reinterpret_cast<std::uintptr_t>(region->begin()))));
+    signal.add("offset", std::to_string(static_cast<std::int64_t>(fault.address - reinterpret_cast<std::uintptr_t>(begin))));
     if (fault.lsb != 0) signal.add("lsb", std::to_string(fault.lsb));
     return add("signal", signal.json());
   }
-  Answer& add(const Verdict& verdict, const Fault& fault = {}) {
+  Answer& add(const Verified& verified, const std::uint8_t* begin) {
+    const auto& [verdict, fault] = verified;
     add("ok", verdict.mismatches == 0 && fault.signal == 0 ? "true" : "false").add("compared", verdict.done).add("mismatches", verdict.mismatches);
     if (verdict.mismatches > 0) add("firstOffset", verdict.firstOffset).addWord("expected", verdict.expected).addWord("actual", verdict.actual);
-    return add(fault);
+    return add(fault, begin);
   }
   std::string json() const { return text_.empty() ? "{}" : text_ + '}'; }
 
@@ -114,15 +129,19 @@ Answer map(Request& request) {
 
 Answer touchPages(Request& request) {
   TouchPlan plan{};
-  const std::uint64_t offset = request.number();
+  const std::uint64_t offset = request.eights();
   plan.count = request.number();
-  plan.stride = request.number();
-  plan.access = request.word() == "read" ? Access::Read : Access::ReadModifyWrite;
+  plan.stride = request.eights();
+  const std::string access = request.word();
+  if (access != "read" && access != "rmw") throw BadArgument{BadArgument::Kind::Range, "access is none of: read rmw"};
+  plan.access = access == "read" ? Access::Read : Access::ReadModifyWrite;
+  const std::size_t length = mapped().length();
+  if (plan.count > 1 && plan.stride > length / (plan.count - 1)) throw BadArgument{BadArgument::Kind::Range, "the last access lies behind the mapping"};
   plan.span = mapped().span(offset, plan.count == 0 ? 0 : (plan.count - 1) * plan.stride + 8);
   const TouchResult touched = touch(plan);
   Answer answer;
   answer.add("done", touched.done).add("minorFaults", static_cast<std::uint64_t>(touched.minorFaults));
-  return answer.add(touched.fault);
+  return answer.add(touched.fault, mapped().begin());
 }
 
 Answer drain() {
@@ -146,7 +165,7 @@ Answer remoteVerify(Request& request) {
   const std::size_t read = processVmRead(pid, address, bytes.data(), bytes.size());
   const Verified verified = verify({bytes.data(), bytes.size(), bytes.data(), read}, request.pattern());
   Answer answer;
-  return answer.add("read", read).add(verified.verdict, verified.fault);
+  return answer.add("read", read).add(verified, bytes.data());
 }
 
 Answer obey(Request& request) {
@@ -163,12 +182,12 @@ Answer obey(Request& request) {
   if (what == "fill") {
     const Span span = request.span();
     const Progress progress = fill(span, request.pattern());
-    return answer.add("done", progress.done).add(progress.fault);
+    return answer.add("done", progress.done).add(progress.fault, mapped().begin());
   }
   if (what == "verify") {
     const Span span = request.span();
     const Verified verified = verify(span, request.pattern());
-    return answer.add(verified.verdict, verified.fault);
+    return answer.add(verified, mapped().begin());
   }
   throw BadArgument{BadArgument::Kind::Range, "it cannot " + what};
 }

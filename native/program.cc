@@ -139,11 +139,12 @@ std::optional<std::string> askCompanion(int socket, const std::string& line) {
   return answer;
 }
 
-int endCompanion(int pid) {
+void killCompanion(int pid) {
   siginfo_t found;
   check(waitid(P_PID, static_cast<id_t>(pid), &found, WEXITED | WNOHANG | WNOWAIT), "waitid");  // none but children of this process
   kill(pid, SIGKILL);  // one that has ended stays there until it is waited for
-  return await(pid);
 }
+
+int awaitCompanion(int pid) { return await(pid); }
 
 }  // namespace daxrig

@@ -1,4 +1,4 @@
-// Other programs, run to their end. Node's own way needs its streams and sockets first, which take a quarter of a second to
+// Other programs, run to their end or beside this one. Node's own way needs its streams and sockets first, which take a quarter of a second to
 // come to life in an emulated guest, in every copy anew.
 #pragma once
 
@@ -35,8 +35,10 @@ struct Companion {
 Companion startCompanion(const std::string& path, const std::vector<std::string>& args);
 /** Sends a line and waits for the one that comes back, both without their ends; nothing when the companion has ended instead. */
 std::optional<std::string> askCompanion(int socket, const std::string& line);
-/** Kills it, unless it has ended, and waits until it is gone: its wait status. SystemFailure for what is no child of this process. */
-int endCompanion(int pid);
+/** Ends it, unless it has ended by itself. SystemFailure for what is no child of this process. */
+void killCompanion(int pid);
+/** Waits until it is gone: its wait status. */
+int awaitCompanion(int pid);
 
 /** Runs `path` with `args` after its own name, this process's environment, and no input. SystemFailure when it does not start. */
 ProgramEnd runProgram(const std::string& path, const std::vector<std::string>& args, const ProgramLimits& limits);

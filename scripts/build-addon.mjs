@@ -5,7 +5,7 @@
 // --sanitize builds the variant with ASan and UBSan into build/sanitize/, beside the normal one. Quiet unless it fails.
 // Node's headers are those beside the node that runs; only where there are none does node-gyp fetch them.
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +15,7 @@ const sanitize = process.argv.includes('--sanitize');
 const force = process.argv.includes('--force');
 const folder = sanitize ? join(root, 'build', 'sanitize') : root;
 const addon = join(folder, 'build', 'Release', 'daxrig.node');
+const peer = join(folder, 'build', 'Release', 'daxrig-peer');
 
 function fail(message, output = '') {
   if (output !== '') process.stderr.write(output.endsWith('\n') ? output : `${output}\n`);
@@ -23,9 +24,9 @@ function fail(message, output = '') {
 }
 
 function upToDate() {
-  if (force || !existsSync(addon)) return false;
+  if (force || ![addon, peer].every((file) => existsSync(file))) return false;
   const sources = readdirSync(join(root, 'native')).map((name) => join('native', name));
-  const built = statSync(addon).mtimeMs;
+  const built = Math.min(statSync(addon).mtimeMs, statSync(peer).mtimeMs);
   return [...sources, 'binding.gyp', 'scripts/build-addon.mjs'].every((path) => statSync(join(root, path)).mtimeMs < built);
 }
 
@@ -106,5 +107,7 @@ if (!upToDate()) {
     // Every time: a Makefile that makes itself anew, because binding.gyp is newer, leaves one whose paths lead nowhere.
     gyp('configure', sanitize ? ['-Dsanitize=1'] : []);
     gyp('build');
+    // What make found no need to link again is as new as the rest.
+    for (const file of [addon, peer]) utimesSync(file, new Date(), new Date());
   }
 }

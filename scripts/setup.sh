@@ -59,6 +59,10 @@ check_node() {
   command -v npm >/dev/null 2>&1 || die "npm is not installed; install Node 20.19 or newer with npm"
 }
 
+check_node_version() {
+  node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)' || die "this is Node $(node --version); install Node 20.19 or newer"
+}
+
 # True when something of the later arguments is newer than the first.
 stale() {
   local made=$1
@@ -89,10 +93,11 @@ set_up_database() {
 
 # Two set-ups of one checkout at once would build over each other.
 set_up() {
-  local modules=$root/node_modules/.package-lock.json addon=$root/build/Release/daxrig.node built=$root/dist/.built
+  local modules=$root/node_modules/.package-lock.json addon=$root/build/Release/daxrig.node peer=$root/build/Release/daxrig-peer built=$root/dist/.built
   install_packages
   check_node
-  stale "$modules" "$root/package.json" "$root/package-lock.json" || stale "$addon" "$root/native" "$root/binding.gyp" || stale "$built" "$root/src" "$root/tsconfig.json" "$root/scripts/bundle.mjs" || return 0
+  stale "$modules" "$root/package.json" "$root/package-lock.json" || stale "$addon" "$root/native" "$root/binding.gyp" || stale "$peer" "$root/native" "$root/binding.gyp" || stale "$built" "$root/src" "$root/tsconfig.json" "$root/scripts/bundle.mjs" || return 0
+  check_node_version
   exec 9>"$root/.setup.lock"
   flock 9
   cd "$root"
@@ -101,10 +106,10 @@ set_up() {
     run_quietly 'npm install' npm ci --ignore-scripts --no-audit --no-fund
     touch "$modules"
   fi
-  if stale "$addon" native binding.gyp; then
+  if stale "$addon" native binding.gyp || stale "$peer" native binding.gyp; then
     echo "daxrig: building the addon" >&2
     node scripts/build-addon.mjs || exit 3
-    touch "$addon"
+    touch "$addon" "$peer"
   fi
   if stale "$built" src tsconfig.json scripts/bundle.mjs; then
     echo "daxrig: compiling" >&2

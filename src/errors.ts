@@ -1,5 +1,5 @@
 // The errors that daxrig itself raises. A message says what, where and what to do, in one line; the exit code is
-// part of the error, so that no command decides it twice (docs/contract: 2 bad input, 3 harness or surroundings).
+// part of the error, so that no command decides it twice (README, "Exit codes": 2 bad input, 3 harness or surroundings).
 
 /** Base of every error with a message meant for the user as it stands. */
 export class DaxrigError extends Error {

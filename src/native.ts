@@ -5,6 +5,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
 import { BrokenError, SystemError, messageOf } from './errors.js';
 import { programFile, programRoot } from './paths.js';
 import { GiB, KiB, MiB, roundDown } from './units.js';
@@ -59,7 +60,8 @@ export interface NativeCalls {
   runProgram(path: string, args: readonly string[], timeoutMs: number, maxBytes: number): ProgramEnd;
   startCompanion(path: string, args: readonly string[]): { pid: number; socket: number };
   askCompanion(socket: number, line: string): string | undefined;
-  endCompanion(pid: number): ChildEnd;
+  killCompanion(pid: number): void;
+  awaitCompanion(pid: number): ChildEnd;
   forkExec(path: string): ChildEnd;
   processVmRead(pid: number, address: bigint, length: number): Buffer;
   kpageScan(path: string, startPfn: number, endPfn: number, chunk: number, values: boolean): KpageScan;
@@ -101,12 +103,17 @@ export interface NativeAddon extends NativeCalls {
 
 let loaded: NativeAddon | undefined;
 
+/** DAXRIG_ADDON: another build of the addon, e.g. the one with sanitizers. */
+const otherBuild = (): string | undefined => process.env['DAXRIG_ADDON'] || undefined;
+
+/** The folder of what is built from native/. */
+export const addonFolder = (): string => dirname(otherBuild() ?? join(programRoot, 'build/Release/daxrig.node'));
+
 function load(): NativeAddon {
   const require = createRequire(programFile('native.js'));
   try {
-    // DAXRIG_ADDON: another build of the addon, e.g. the one with sanitizers.
-    const path = process.env['DAXRIG_ADDON'];
-    if (path !== undefined && path !== '') return require(path) as NativeAddon;
+    const path = otherBuild();
+    if (path !== undefined) return require(path) as NativeAddon;
     const bindings = require('bindings') as typeof import('bindings');
     return bindings({ bindings: 'daxrig', module_root: programRoot }) as NativeAddon;
   } catch (error) {
@@ -1600,6 +1607,7 @@ export type ChildEnd = { status: number; signal?: never } | { signal: number; st
 export class Companion {
   readonly pid: number;
   readonly #socket: number;
+  #ended: Promise<ChildEnd> | undefined;
 
   /** Throws SystemError when it cannot be started. */
   constructor(path: string, args: readonly string[] = []) {
@@ -1608,15 +1616,21 @@ export class Companion {
     this.#socket = socket;
   }
 
-  /** Sends a line; gives the one that comes back, or undefined when the program has ended instead. One at a time. */
+  /** Sends a line; gives the one that comes back, or undefined when the program has ended instead. One at a time. RangeError for several lines. */
   async ask(line: string): Promise<string | undefined> {
-    return later('askCompanion', [this.#socket, text('line', line)]);
+    if (line.includes('\n')) throw new RangeError('line must be one line');
+    return this.#ended ? undefined : later('askCompanion', [this.#socket, text('line', line)]);
   }
 
-  /** Kills it, unless it has ended, and resolves when it is gone. Once, as the last thing. */
-  async end(): Promise<ChildEnd> {
+  /** Kills it, unless it has ended, and resolves when it is gone. */
+  end(): Promise<ChildEnd> {
+    return (this.#ended ??= this.#end());
+  }
+
+  async #end(): Promise<ChildEnd> {
     try {
-      return await later('endCompanion', [this.pid]);
+      now('killCompanion', [this.pid]); // not on the pool, whose threads may all wait for answers
+      return await later('awaitCompanion', [this.pid]);
     } finally {
       closeSync(this.#socket);
     }
@@ -1625,7 +1639,7 @@ export class Companion {
 
 /**
  * fork(2), so that the child has all of this process's mappings, then execve(2) of a program without arguments, whose end is
- * waited for. Throws SystemError when it is no program.
+ * waited for. Throws SystemError when it is not there or not executable; status 127 when it cannot be run.
  */
 export function forkExec(path: string): ChildEnd {
   return now('forkExec', [text('path', path)], path);

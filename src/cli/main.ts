@@ -48,5 +48,7 @@ try {
 } catch (error) {
   process.stderr.write(`daxrig: ${messageOf(error).replace(/\n+/g, ' ')}\n`);
   if (process.env.DAXRIG_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exitCode = error instanceof DaxrigError ? error.exitCode : 3;
+  // To git bisect, all but 0, 1 and this would call the kernel bad.
+  const skipped = 125;
+  process.exitCode = process.argv.includes('--bisect') ? skipped : error instanceof DaxrigError ? error.exitCode : 3;
 }

@@ -128,7 +128,7 @@ function runtimePackages(): Map<string, string> {
     for (const name of Object.keys(dependencies)) {
       if (HOST_ONLY.has(name)) continue;
       const from = findPackage(name, folder);
-      if (from === undefined) throw new BrokenError(`the npm package ${name} is missing; run npm install in ${programRoot}`);
+      if (from === undefined) throw new BrokenError(`the npm package ${name} is missing; build it with: node ${path.join(programRoot, 'scripts/build-addon.mjs')}`);
       // The last node_modules of its path is the one that the guest's copy stands in for.
       const place = from.slice(from.indexOf('/node_modules/', from.startsWith(programRoot) ? programRoot.length : 0) + '/node_modules/'.length);
       if (found.has(place)) continue;

@@ -99,9 +99,9 @@ export function findLayout(name: string): Layout {
 
 /** One memmap=nn[KMG]!ss[KMG] value; commas may join several. Throws UsageError on syntax, on size, and on other kinds of memmap=. */
 export function parseMemmapRanges(text: string): PhysicalRange[] {
-  return parseMemmapParam(text).map(({ kind, start, size, text: entry }) => {
-    if (kind !== 'pmem') throw new UsageError(`--memmap ${text}: "${entry}" is not of the form nn[KMG]!ss[KMG], for example 1G!4G`);
-    return carve(size, start);
+  return text.split(',').flatMap((part) => {
+    if (!/^[^!@#$%]+![^!@#$%]+$/.test(part.trim())) throw new UsageError(`--memmap ${text}: "${part}" is not of the form nn[KMG]!ss[KMG], for example 1G!4G`);
+    return parseMemmapParam(part).map(({ start, size }) => carve(size, start));
   });
 }
 

@@ -25,7 +25,7 @@ function testcase(result: RunResult): string[] {
       return [`${open}/>`];
     case 'skip':
     case 'xfail':
-      return [`${open}>`, `      <skipped message="${result.outcome === 'xfail' ? 'known issue: ' : ''}${reason}"/>`, '    </testcase>'];
+      return [`${open}>`, `      <skipped message="${reason}"/>`, '    </testcase>'];
     case 'fail':
       return [`${open}>`, `      <failure type="fail" message="${reason}">${detail}</failure>`, '    </testcase>'];
     default:

@@ -73,7 +73,8 @@ export async function resolveGuests(options: GuestOptions, progress: Progress): 
   const counted = options.clock === 'icount';
   if (counted && (options.guestCpus ?? 1) !== 1) throw new UsageError('--guest-cpus: instructions are counted on one CPU; leave it out with --clock icount');
   if (options.guestCpus !== undefined && (!Number.isInteger(options.guestCpus) || options.guestCpus < 1 || options.guestCpus > 64)) throw new UsageError(`--guest-cpus ${options.guestCpus}: a whole number from 1 to 64`);
-  const loads = options.load.map((file): GuestFile => ({ from: path.resolve(file), to: `/daxrig/load/${path.basename(file)}` }));
+  // A folder each: two files may have one name.
+  const loads = options.load.map((file, i): GuestFile => ({ from: path.resolve(file), to: `/daxrig/load/${i}/${path.basename(file)}` }));
   const files = [...options.guestFile.map(parseGuestFile), ...loads];
   if (options.guestSetup !== undefined && !fs.existsSync(options.guestSetup)) throw new UsageError(`--guest-setup ${options.guestSetup}: no such file`);
   const kernels: GuestKernel[] = [];

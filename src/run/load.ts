@@ -1,4 +1,5 @@
 // Workloads by name: the built-in ones, and those of --load FILE.mjs.
+import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { UsageError, messageOf } from '../errors.js';
@@ -15,6 +16,7 @@ export type ImportUrl = (url: string) => Promise<unknown>;
 export async function loadWorkloads(files: readonly string[] = [], importUrl: ImportUrl = (url) => import(url)): Promise<Workload[]> {
   const all = [...builtin];
   for (const file of files) {
+    if (!fs.existsSync(file)) throw new UsageError(`--load ${file}: no such file`);
     let module: Record<string, unknown>;
     try {
       module = (await importUrl(pathToFileURL(path.resolve(file)).href)) as Record<string, unknown>;
@@ -33,6 +35,6 @@ export async function loadWorkloads(files: readonly string[] = [], importUrl: Im
 
 function isWorkload(value: unknown): value is Workload {
   if (typeof value !== 'object' || value === null) return false;
-  const { name, about, needs, run } = value as Partial<Workload>;
-  return typeof name === 'string' && /^[\w-]+\/[\w-]+$/.test(name) && typeof about === 'string' && typeof needs === 'object' && typeof run === 'function';
+  const { name, about, guards, needs, run } = value as Partial<Workload>;
+  return typeof name === 'string' && /^[\w-]+\/[\w-]+$/.test(name) && typeof about === 'string' && Array.isArray(guards) && guards.every((guard) => typeof guard === 'string') && typeof needs === 'object' && typeof run === 'function';
 }

@@ -4,7 +4,7 @@ import type { Reached } from '../measure/coverage.js';
 import type { Profile } from '../measure/profile.js';
 import type { Marks, Timer } from '../measure/samples.js';
 
-/** See the contract: fail is the kernel's doing, broken the harness's, lost a guest or child that vanished unexplained. */
+/** Fail is the kernel's doing, broken the harness's, lost a guest or child that vanished unexplained. */
 export type Outcome = 'pass' | 'fail' | 'xfail' | 'skip' | 'broken' | 'lost';
 export const OUTCOMES: readonly Outcome[] = ['pass', 'fail', 'xfail', 'skip', 'broken', 'lost'];
 

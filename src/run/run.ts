@@ -78,7 +78,6 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
     const items: WorkItem[] = [];
     for (const { target, instances } of targets)
       for (const instance of instances) for (const seed of options.seeds) for (let round = 0; round < options.repeat; round++) items.push({ instance, target, seed });
-    if (options.gdb && items.length !== 1) throw new UsageError(`--gdb stops one instance, and ${items.length} are chosen; narrow them by name and --param`);
     try {
       if (!signal.aborted) await runAll(items, { directory, document, observer, signal, jobs: options.gdb ? 1 : prepared.jobs, gdb: options.gdb, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
     } finally {
@@ -165,7 +164,9 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
   const guests = await resolveGuests(options, progress);
   if (profile) configChanges(profile, guests).forEach(progress);
   else if (asked.profile !== undefined) progress(`profile ${asked.profile} saved as ${saveProfile(asked.profile, options, guests)}`);
-  const jobs = options.jobs ?? defaultJobs(guests, instances.length * guests.cells.length * options.seeds.length * options.repeat);
+  const runs = instances.length * options.seeds.length * options.repeat * guests.cells.length;
+  if (options.gdb && runs !== 1) throw new UsageError(`--gdb stops one instance, and ${runs} are chosen; narrow them by name and --param`);
+  const jobs = options.jobs ?? defaultJobs(guests, runs);
   const suspects: Prepared['suspects'] = [];
   const coverable = new Map<string, FunctionsByModule[]>();
   const boot = async (directory: RunDirectory, document: RunDocument): Promise<{ target: Target; instances: PlannedInstance[] }[]> => {

@@ -65,6 +65,9 @@ it.each([
   ['a seed that is none', ['run', '--seed', 'x'], /--seed x/],
   ['jobs that are none', ['run', '--jobs', '0'], /--jobs/],
   ['more jobs than memory', ['run', '--jobs', '1000000'], /free memory, .* holds \d+ guests at most/],
+  ['KVM that counts instructions', ['run', '--accel', 'kvm', '--clock', 'icount'], /TCG only/],
+  ['a debugger for many', ['run', '--gdb', 'fsdax/*'], /--gdb stops one instance/],
+  ['a workload file that guards nothing', ['run', '--load', file('g.mjs', "export default { name: 'a/b', about: 'x', needs: {}, run() {} };")], /exports no workload/],
   ['icount with several CPUs', ['run', '--clock', 'icount', '--guest-cpus', '2'], /one CPU/],
   ['an unknown parameter', ['run', '--param', 'colour=red'], /none of the chosen workloads has a parameter colour/],
   ['an unknown parameter value', ['run', '--param', 'fs=btrfs'], /known values are ext4, xfs/],
@@ -86,4 +89,10 @@ it.each([
   expect(lines[0]).toMatch(/^daxrig: /);
   expect(fs.existsSync(path.join(folder, 'state/daxrig/runs'))).toBe(false);
   for (const kind of ['states', 'images']) expect(fs.existsSync(path.join(cache, kind))).toBe(false);
+});
+
+it('to git bisect it is no verdict', async () => {
+  const { code, stderr } = await daxrig(['run', 'fsdax/poison', '--kernel', '/nowhere/bzImage', '--bisect'], { DAXRIG_CACHE: path.join(folder, 'cache') });
+  expect(code).toBe(125);
+  expect(stderr).toMatch(/^daxrig: --kernel \/nowhere\/bzImage/);
 });

@@ -43,9 +43,22 @@ describe('Companion', () => {
   });
   it('ends none but children of its own', async () => {
     await new Companion('/bin/cat').end();
-    const { async } = createRequire(import.meta.url)(addonPath) as { async: { endCompanion(pid: number): Promise<unknown> } };
-    await expect(async.endCompanion(1)).rejects.toMatchObject({ code: 'ECHILD' });
-    await expect(async.endCompanion(process.ppid)).rejects.toMatchObject({ code: 'ECHILD' });
+    const { async } = createRequire(import.meta.url)(addonPath) as { async: { killCompanion(pid: number): Promise<unknown> } };
+    for (const pid of [1, process.ppid]) await expect(async.killCompanion(pid)).rejects.toMatchObject({ code: 'ECHILD' });
+  });
+  it('has nothing to say after its end, which is the same every time', async () => {
+    const cat = new Companion('/bin/cat');
+    const asked = [cat.ask('one')];
+    expect(await Promise.all(asked)).toEqual(['one']);
+    expect(await Promise.all([cat.end(), cat.end()])).toEqual([{ signal: 9 }, { signal: 9 }]);
+    expect(await cat.ask('two')).toBeUndefined();
+    await expect(cat.ask('a\nb')).rejects.toThrow('one line');
+  });
+  it('is ended while it is asked, be the pool full of questions', async () => {
+    const silent = Array.from({ length: 6 }, () => new Companion('/bin/sleep', ['60']));
+    const answers = silent.map((one) => one.ask('well?'));
+    await Promise.all(silent.map((one) => one.end()));
+    expect(await Promise.all(answers)).toEqual(silent.map(() => undefined));
   });
   it('does not start what is not there', () => {
     expect(codeThrown(() => new Companion('/nonexistent/program'))).toBe('ENOENT');
@@ -99,8 +112,10 @@ describe('a peer', () => {
     }));
 
   it('is asked again after each line that is no request', async () => {
+    using file = scratchFile(2 * PAGE);
     const peer = new Companion(peerProgram);
-    for (const line of ['', 'nonsense', 'map', 'map x y', 'touch 0', 'fill -1 5 5 5', `verify ${'9'.repeat(40)} 1 1 1`, 'mce-kill sometimes', '"\\']) {
+    expect(await peer.ask(`map 0 ${2 * PAGE} 0 0 ${file.path}`)).toBe('{}');
+    for (const line of ['fill 4 8 1 0', 'fill 0 8 1 4', 'verify 0 12 1 0', 'touch 0 2 4097 read', 'touch 0 1 8 write', 'touch 0 3 9223372036854775808 read', `touch 8 2 ${2 * PAGE} read`, 'fill 0 8 5x 0', 'fill 0 -8 5 0', 'touch 18446744073709551608 1 8 read', '', 'nonsense', 'map', 'map x y', 'touch 0', 'fill -1 5 5 5', `verify ${'9'.repeat(40)} 1 1 1`, 'mce-kill sometimes', '"\\']) {
       const answer = JSON.parse((await peer.ask(line))!) as { error?: string };
       expect(answer.error, line).toBeTypeOf('string');
     }

@@ -1,9 +1,8 @@
 // A second process with a mapping of its own, for what happens between processes: a small program (native/peer.cc), which obeys
 // one line of words at a time. The workload's own process is never forked for it: the fork would have its mappings, too.
 import path from 'node:path';
-import { BrokenError } from '../../errors.js';
-import { Companion, signalName, type FaultSignal, type MceKillPolicy, type Pattern } from '../../native.js';
-import { programRoot } from '../../paths.js';
+import { BrokenError, messageOf } from '../../errors.js';
+import { Companion, addonFolder, signalName, type FaultSignal, type MceKillPolicy, type Pattern } from '../../native.js';
 import type { Context } from '../types.js';
 
 type Words = Extract<Pattern, { kind: 'words' }>;
@@ -58,22 +57,28 @@ export function lineOf(request: PeerRequest): string {
 
 /** Starts a peer, which ends with the workload at the latest. */
 export function startPeer(ctx: Context): Peer {
-  const companion = new Companion(path.join(programRoot, 'build/Release/daxrig-peer'));
-  let ended: ReturnType<Companion['end']> | undefined;
-  const end = () => (ended ??= companion.end());
-  ctx.cleanup(async () => void (await end()));
+  const companion = start(path.join(addonFolder(), 'daxrig-peer'));
+  ctx.cleanup(async () => void (await companion.end()));
   return {
     pid: companion.pid,
     async ask(request) {
       const line = await companion.ask(lineOf(request));
       if (line === undefined) {
-        const { status, signal } = await end();
+        const { status, signal } = await companion.end();
         throw new BrokenError(`a second process, asked to ${request.do}, ended (${signal === undefined ? `status ${status}` : signalName(signal)})`);
       }
       const answer = JSON.parse(line) as PeerAnswer;
-      if (answer.error !== undefined) throw new BrokenError(`a second process, asked to ${request.do}: ${answer.error}`);
+      if (answer.error !== undefined) throw new BrokenError(`a second process, asked to ${request.do}${request.do === 'map' ? ` ${request.path}` : ''}: ${answer.error}`);
       return answer;
     },
-    end: async () => void (await end()),
+    end: async () => void (await companion.end()),
   };
+}
+
+function start(program: string): Companion {
+  try {
+    return new Companion(program);
+  } catch (error) {
+    throw new BrokenError(`a second process does not start (${messageOf(error)}); build it with: node scripts/build-addon.mjs --force`, { cause: error });
+  }
 }
