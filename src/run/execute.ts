@@ -112,6 +112,8 @@ function finish(result: InstanceResult, verdict: Pick<InstanceResult, 'outcome' 
   if (journal.length > 0) result.evidence.injected = journal;
   const { reason: _, ...rest } = result;
   const common = { ...rest, ...verdict, findings, injected: journal.length, log: lines };
+  // What was overwritten before it was read may have been a complaint.
+  if (!complaint && log.lost > 0 && verdict.outcome === 'pass') return { ...common, outcome: 'broken', reason: 'the kernel\'s log ran over before it was read; give it more room with log_buf_len= on the kernel\'s command line' };
   if (!complaint) return common;
   const also = verdict.reason === undefined ? '' : ` (and: ${verdict.reason})`;
   return { ...common, outcome: 'fail', reason: `${complaint.title}${also}`, detail: [complaint.excerpt, verdict.detail].filter(Boolean).join('\n\n') };

@@ -11,7 +11,7 @@ const RECORD = 8192 + 256; // LOG_LINE_MAX and its prefix, with room
 export class KmsgCursor implements LogCursor, Disposable {
   readonly #fd: number;
   readonly #records: string[] = [];
-  /** Records that the ring buffer dropped before they were read. */
+  /** How often the ring buffer had dropped records before they were read. */
   lost = 0;
 
   constructor(file = '/dev/kmsg', fromStart = false) {

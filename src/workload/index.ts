@@ -14,6 +14,7 @@ import devdaxTwoProcesses from './devdax/two-processes.js';
 import devdaxVerify from './devdax/verify.js';
 import driverReload from './driver/reload.js';
 import driverUnbind from './driver/unbind.js';
+import fsdaxFailedMount from './fsdax/failed-mount.js';
 import fsdaxDaxActive from './fsdax/dax-active.js';
 import fsdaxDedupe from './fsdax/dedupe.js';
 import fsdaxDeviceMapper from './fsdax/device-mapper.js';
@@ -83,6 +84,7 @@ export const workloads: readonly Workload[] = [
   fsdaxPoisonTail,
   fsdaxPoisonShared,
   fsdaxReflinkPoison,
+  fsdaxFailedMount,
   devdaxFault,
   fsdaxPtePmdConflict,
   fsdaxPoisonRaces,

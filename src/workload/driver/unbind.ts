@@ -71,7 +71,7 @@ export default defineWorkload({
     } finally {
       fs.closeSync(again);
     }
-    expectOnlyLog(ctx, /file system shut down|journal aborted|EXT4|XFS|JBD2|I\/O error/i);
+    expectOnlyLog(ctx, /^(XFS: (file system shut down|I\/O error)|JBD2: |journal aborted$|EXT4-fs error |I\/O error on )/);
   },
 });
 

@@ -107,6 +107,7 @@ function underTheTable(ctx: Context, file: string, pmem: string, half: number): 
     const frames = mapping.pagemap(0, FILE / PAGE);
     const below = (at: number): number => (at < half ? at + half : at - half);
     let compared = 0;
+    const whole: number[] = []; // huge pages of the file that are whole ones of the device, too
     withBlockDevice(pmem, (block) => {
       using buffer = Mapping.anonymous({ length: PIECE });
       for (const { logical, physical, length } of native.fiemap(fd)) {
@@ -122,12 +123,14 @@ function underTheTable(ctx: Context, file: string, pmem: string, half: number): 
           const check = buffer.verify(0, bytes, { ...pattern, base: at });
           ctx.expect(check.ok, `byte ${on} of ${pmem} should be what was stored at byte ${at} of the file`, check);
           compared += bytes / PAGE;
+          if (at % PMD === 0 && (start + on) % PMD === 0 && at + PMD <= end && (above >= half || above + PMD <= half)) whole.push(at);
           at += bytes;
         }
       }
     });
-    const levels = [0, FILE / 2, FILE - PMD].map((at) => mapping.pageLevel(at).level);
+    const levels = whole.map((at) => mapping.pageLevel(at).level);
     ctx.prove('through the table', { pages: compared, of: FILE / PAGE, levels });
+    ctx.expect(levels.every((level) => level === 'pmd'), 'what is aligned in the file and on the device should be mapped by huge entries through the table, too', { whole, levels });
     ctx.expect(compared === FILE / PAGE, 'every page of the file should have been compared', { compared });
     mapping.close();
   } finally {

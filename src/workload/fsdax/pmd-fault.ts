@@ -2,11 +2,12 @@
 // huge page, none lost to small ones; holes are zeros until written, and what a write allocates is zeros around it.
 import fs from 'node:fs';
 import path from 'node:path';
-import { Mapping, verifyBytes } from '../../native.js';
+import { Mapping, patternBytes, verifyBytes } from '../../native.js';
 import { inRanges } from '../../device/place.js';
 import { FILE_FAULT_METRICS, fileFaults } from '../shared/file-faults.js';
 import { faultMetric, faultsOf, type FaultSubject } from '../shared/faults.js';
-import { PAGE, PMD, hugeFile, mapFile, mapped } from '../shared/huge.js';
+import { PAGE, PMD, hugeFile, mapFile, mapped, proveLevel } from '../shared/huge.js';
+import { FALLEN_BACK, counter } from '../shared/trace.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const UNWRITTEN = 4;
@@ -24,6 +25,7 @@ export default defineWorkload({
     fileFaults(ctx, { level: 'pmd', step: PMD, count: 8, map: (file) => mapFile(ctx, file), event: 'fs_dax/dax_pmd_fault_done' });
     unwritten(ctx);
     hole(ctx);
+    fallbacks(ctx);
   },
 });
 
@@ -47,9 +49,9 @@ function hole(ctx: Context): void {
   const zeros = mapping.verify(0, 2 * PMD, { kind: 'byte', value: 0 });
   ctx.expect(zeros.ok, 'a hole should read as zeros', zeros);
   const level = mapping.pageLevel(0);
-  const { pfn } = mapping.pagemap(0)[0]!;
+  const { pfn, present } = mapping.pagemap(0)[0]!;
   ctx.prove('hole, read', { ...level, pfn: `0x${pfn.toString(16)}` });
-  ctx.expect(!inRanges(ctx.fsdax, pfn), 'a hole should be shown by a zero page of ordinary memory', { pfn });
+  ctx.expect(present && !inRanges(ctx.fsdax, pfn), 'a hole should be shown by a zero page of ordinary memory', { present, pfn });
   const blocks = fs.fstatSync(fd).blocks;
   ctx.expect(blocks < 64, 'reading a hole should allocate nothing', { blocks });
 
@@ -64,4 +66,29 @@ function hole(ctx: Context): void {
     const around = mapping.verify(from, to - from, { kind: 'byte', value: 0 });
     ctx.expect(around.ok && verifyBytes(bytes.subarray(from, to), { kind: 'byte', value: 0 }).ok, 'around the written page the hole should stay zeros', around);
   }
+}
+
+/** Where a huge entry cannot be, small ones serve, with the same data: at an address that is off by a page, and at the end of a mapping. */
+function fallbacks(ctx: Context): void {
+  ctx.step('where no huge entry can be');
+  const words = { kind: 'words', seed: 62, base: 0 } as const;
+  // A file each: where a small page has been, no huge one is made later.
+  const [one, other] = (['skewed', 'short'] as const).map((name) => {
+    const file = hugeFile(ctx, 2 * PMD, name);
+    fs.writeSync(file.fd, patternBytes(file.length, words), 0, file.length, file.offset);
+    return file;
+  });
+  const fallen = counter(ctx, 'fs_dax/dax_pmd_fault_done', FALLEN_BACK);
+  using skewed = mapFile(ctx, one!, { alignSkew: PAGE });
+  using short = mapped(ctx, Mapping.map({ fd: other!.fd, offset: other!.offset, length: PMD + PMD / 2, align: PMD }));
+  for (const [what, mapping, at] of [['off by a page', skewed, PMD / 2], ['at the end of the mapping', short, PMD + 4 * PAGE]] as const) {
+    mapping.touch({ offset: at, count: 1, access: 'read' });
+    proveLevel(ctx, ctx.fsdax, mapping, at, 'pte', what);
+    const check = mapping.verify(0, mapping.length, words);
+    ctx.expect(check.ok, `${what}: the data should be the file's`, check);
+  }
+  proveLevel(ctx, ctx.fsdax, short, 0, 'pmd', 'the whole huge page beside the end');
+  const count = fallen?.();
+  ctx.prove('fallbacks', count ?? 'not told by this kernel');
+  ctx.expect(count !== 0, 'the tracepoint should tell of the fallback');
 }

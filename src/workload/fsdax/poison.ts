@@ -10,17 +10,18 @@ import { defineWorkload, type Context } from '../types.js';
 
 export default defineWorkload({
   name: 'fsdax/poison',
-  about: 'memory failure in the middle of a 2 MiB page and on a 4 KiB page of a file: signal, neighbours, repair',
+  about: 'memory failure in the middle of a 2 MiB page and on a 4 KiB page of a file, mapped shared or with MAP_SYNC: signal, neighbours, repair',
   guards: ['R4: dax_lock_mapping_entry', 'ndctl dax-poison (dax-pmd, dax.sh)'],
   needs: { dax: 'fsdax', size: 64 * PMD, kconfig: ['MEMORY_FAILURE'] },
-  params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
-  quick: { map: ['mem'] },
+  params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'], share: ['shared', 'sync'] },
+  quick: { map: ['mem'], share: ['shared'] },
   expectsLog: ['memory-failure', 'mce'],
   async run(ctx: Context) {
+    const share = ctx.params.share === 'sync' ? 'sync' : 'shared';
     const file = hugeFile(ctx, 2 * PMD);
     ctx.step('2 MiB page');
     {
-      using mapping = mapFile(ctx, file);
+      using mapping = mapFile(ctx, file, { share });
       mapping.fill(0, file.length, old);
       proveLevel(ctx, ctx.fsdax, mapping, 0, 'pmd', '2 MiB page');
       await expectSoftOfflineRefused(ctx, mapping, PMD / 2);
@@ -33,7 +34,7 @@ export default defineWorkload({
       // A file that no huge fault has met, at an address that none can serve: its DAX entries are of 4 KiB.
       const small = hugeFile(ctx, 2 * PMD, 'small');
       fs.writeSync(small.fd, patternBytes(small.length, old), 0, small.length, small.offset);
-      using mapping = mapFile(ctx, small, { align: PMD, alignSkew: PAGE });
+      using mapping = mapFile(ctx, small, { align: PMD, alignSkew: PAGE, share });
       const at = PMD + 5 * PAGE;
       mapping.touch({ offset: at, count: 1, stride: PAGE, access: 'rmw' });
       proveLevel(ctx, ctx.fsdax, mapping, at, 'pte', '4 KiB page');

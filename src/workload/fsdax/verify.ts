@@ -6,12 +6,14 @@ import path from 'node:path';
 import * as native from '../../native.js';
 import { Mapping, patternBytes } from '../../native.js';
 import { MiB, roundUp } from '../../units.js';
-import { places } from '../shared/block.js';
+import { places, withBlockDevice } from '../shared/block.js';
 import { PAGE, PMD, mapped } from '../shared/huge.js';
 import { ownMount } from '../shared/own-mount.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const LENGTH = 2 * PMD + 3 * PAGE + 1234;
+/** Bytes at each place of the device. */
+const PIECE = 2 * PAGE;
 
 export default defineWorkload({
   name: 'fsdax/verify',
@@ -30,15 +32,20 @@ export default defineWorkload({
     } finally {
       fs.closeSync(fd);
     }
-    await ends(ctx);
+    const device = wholeDevice(ctx);
+    // What is found of a user's file system holds for it as it is; it is not unmounted.
+    if (ctx.fsdax.namespace === undefined) return ctx.prove('across umount and mount', 'not on a file system of the user\'s');
 
     const mount = ownMount(ctx);
-    ctx.step('across umount and mount');
-    await mount.remount();
-    allAgree(ctx, file, model, 'after a remount');
-    ctx.step('across disabling and enabling the namespace');
-    await mount.remount(undefined, () => mount.reenable());
-    allAgree(ctx, file, model, 'after the namespace came back');
+    for (const [what, between] of [['umount and mount', undefined], ['disabling and enabling the namespace', () => mount.reenable()]] as const) {
+      ctx.step(`across ${what}`);
+      await mount.remount(undefined, between);
+      allAgree(ctx, file, model, `across ${what}`);
+      device.compare(`across ${what}`);
+    }
+    ctx.step('the block device written, read by a mapping');
+    await mount.remount(undefined, () => Promise.resolve(device.rewrite()));
+    device.compare('after the block device was written');
   },
 });
 
@@ -119,55 +126,104 @@ function writes(ctx: Context, file: string, fd: number, model: Buffer): void {
   ctx.expect(got === PAGE, 'read(2) into a DAX mapping of the same file should give all bytes', { got });
   model.copyWithin(PMD + PAGE, 0, PAGE);
   const copied = native.copyFileRange({ from: fd, fromOffset: 0, to: fd, toOffset: PMD + 8 * PAGE, length: 4 * PAGE });
+  ctx.expect(copied > 0, 'copy_file_range(2) within the file should copy something', { copied });
   model.copyWithin(PMD + 8 * PAGE, 0, copied);
   ctx.prove('bytes compared, and ways', { length: LENGTH, copied });
   allAgree(ctx, file, model, 'after copies');
 }
 
-/** Takes all free space, and works in its first and its last blocks on the device: the mapping against the block device. */
-async function ends(ctx: Context): Promise<void> {
-  const { blockDevice, folder } = ctx.fsdax;
-  if (blockDevice === undefined || ctx.fsdax.namespace === undefined) return ctx.prove('ends of the device', 'not on a file system that is shared with others');
-  ctx.step('both ends of the device');
+/** A file with places all over the device, both ends of what was free included. */
+interface WholeDevice {
+  /** Each place through the file by a new mapping, and by the block device. */
+  compare(when: string): void;
+  /** Other words by the block device. Only while nothing has the file system mounted. */
+  rewrite(): void;
+}
+
+/**
+ * Takes free space (all of it on a device that is the workload's own, up to the span of one that is shared), and stores through a mapping at
+ * places from the first to the last.
+ */
+function wholeDevice(ctx: Context): WholeDevice {
+  const { blockDevice, folder, namespace } = ctx.fsdax;
+  if (blockDevice === undefined || fs.statSync(blockDevice, { throwIfNoEntry: false })?.isBlockDevice() !== true) {
+    ctx.prove('all over the device', 'not told which device this file system is on');
+    return { compare: () => {}, rewrite: () => {} };
+  }
+  ctx.step('all over the device');
   const filler = path.join(folder, 'filler');
-  const fd = fs.openSync(filler, 'wx+');
-  const block = fs.openSync(blockDevice, fs.constants.O_RDONLY | fs.constants.O_DIRECT);
-  try {
-    const { bavail, bsize } = fs.statfsSync(folder);
-    native.fallocate(fd, 'allocate', 0, Math.floor((bavail * bsize * 0.97) / MiB) * MiB);
-    const extents = native.fiemap(fd).filter(({ length }) => length >= 2 * PAGE);
-    const byPlace = [...extents].sort((a, b) => a.physical - b.physical);
-    const chosen = spread(byPlace, ctx.span);
-    const size = native.blockDevice(block).size;
-    ctx.prove('ends of the device', { size, places: chosen.length, physical: [chosen[0], chosen.at(-1)].map((place) => place?.physical) });
-    ctx.expect(chosen.at(-1)!.physical > size * 0.9, 'free space should reach the last tenth of the device', chosen.at(-1));
-    using buffer = Mapping.anonymous({ length: 2 * PAGE });
+  const { bavail, bsize } = fs.statfsSync(folder);
+  const free = bavail * bsize;
+  const length = Math.floor((namespace === undefined ? Math.min(ctx.span, free / 2) : free * 0.97) / MiB) * MiB;
+  const { chosen, size } = withFiles((fd, block) => {
+    native.fallocate(fd, 'allocate', 0, length);
+    fs.fsyncSync(fd);
+    const extents = native.fiemap(fd).filter((extent) => extent.length >= PIECE);
+    return { chosen: spread([...extents].sort((a, b) => a.physical - b.physical), ctx.span), size: native.blockDevice(block).size };
+  });
+  ctx.prove('all over the device', { size, places: chosen.length, physical: [chosen[0], chosen.at(-1)].map((place) => place?.physical) });
+  ctx.expect(chosen.length > 0, 'free space should have whole pages');
+  ctx.expect(namespace === undefined || chosen.at(-1)!.physical > size * 0.9, 'free space should reach the last tenth of the device', chosen.at(-1));
+  let seed = 71;
+  const words = (physical: number) => ({ kind: 'words', seed, base: physical }) as const;
+  withFiles((fd) => {
     for (const { logical, physical } of chosen) {
-      using mapping = Mapping.map({ fd, offset: logical, length: 2 * PAGE });
-      const pattern = { kind: 'words', seed: 71, base: physical } as const;
-      const filled = mapping.fill(0, 2 * PAGE, pattern);
+      using mapping = Mapping.map({ fd, offset: logical, length: PIECE });
+      const filled = mapping.fill(0, PIECE, words(physical));
       ctx.expect(filled.signal === undefined, `storing at byte ${physical} of the device should succeed`, filled.signal);
-      mapping.msync(0, 2 * PAGE);
-      buffer.readFrom(block, physical, 0, 2 * PAGE);
-      const check = buffer.verify(0, 2 * PAGE, pattern);
-      ctx.expect(check.ok, `byte ${physical} of ${blockDevice} should be what was stored through the file`, check);
+      mapping.msync(0, PIECE);
     }
-  } finally {
-    fs.closeSync(block);
-    fs.closeSync(fd);
-    fs.rmSync(filler);
+  });
+  const device: WholeDevice = {
+    compare(when) {
+      withFiles((fd, block) => {
+        using buffer = Mapping.anonymous({ length: PIECE });
+        for (const { logical, physical } of chosen) {
+          using mapping = Mapping.map({ fd, offset: logical, length: PIECE });
+          const seen = mapping.verify(0, PIECE, words(physical));
+          ctx.expect(seen.ok, `${when}: byte ${physical} of ${blockDevice}, through the file, should be what was stored there`, seen);
+          buffer.readFrom(block, physical, 0, PIECE);
+          const below = buffer.verify(0, PIECE, words(physical));
+          ctx.expect(below.ok, `${when}: byte ${physical} of ${blockDevice} should be what was stored there`, below);
+        }
+      });
+    },
+    rewrite() {
+      seed++;
+      withBlockDevice(blockDevice, (block) => {
+        using buffer = Mapping.anonymous({ length: PIECE });
+        for (const { physical } of chosen) {
+          buffer.fill(0, PIECE, words(physical));
+          const sent = buffer.writeTo(block, physical, 0, PIECE);
+          ctx.expect(sent === PIECE, `the block device should take ${PIECE} bytes at ${physical}`, { sent });
+        }
+      });
+    },
+  };
+  device.compare('after stores');
+  return device;
+
+  function withFiles<Result>(work: (fd: number, block: number) => Result): Result {
+    const fd = fs.openSync(filler, fs.constants.O_RDWR | fs.constants.O_CREAT);
+    const block = fs.openSync(blockDevice!, fs.constants.O_RDONLY | fs.constants.O_DIRECT);
+    try {
+      return work(fd, block);
+    } finally {
+      fs.closeSync(block);
+      fs.closeSync(fd);
+    }
   }
 }
 
 /** Places of two pages in the extents, by physical address: the first, the last, and evenly between them what `span` bytes allow. */
 function spread(extents: readonly { logical: number; physical: number; length: number }[], span: number): { logical: number; physical: number }[] {
-  const total = extents.reduce((sum, { length }) => sum + Math.floor(length / (2 * PAGE)), 0);
+  const total = extents.reduce((sum, { length }) => sum + Math.floor(length / PIECE), 0);
   // A page is where mapping and block device could differ: no more than a few of each huge page.
   return places(total, 1, PMD, span).map((index) => {
     let left = index;
     for (const { logical, physical, length } of extents) {
-      const pieces = Math.floor(length / (2 * PAGE));
-      if (left < pieces) return { logical: logical + left * 2 * PAGE, physical: physical + left * 2 * PAGE };
+      const pieces = Math.floor(length / PIECE);
+      if (left < pieces) return { logical: logical + left * PIECE, physical: physical + left * PIECE };
       left -= pieces;
     }
     throw new RangeError('a place behind the last extent');

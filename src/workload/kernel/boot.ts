@@ -2,6 +2,7 @@
 // a watch) and R5 (memory maps that lose the end of a node). The kernel's own log is judged, and its maps are kept.
 import fs from 'node:fs';
 import { pmemRanges, parseIomem } from '../../kernel/iomem.js';
+import { ndRegions } from '../../device/nd.js';
 import { isComplaint, parseKernelLog } from '../../kernel/klog.js';
 import { KmsgCursor } from '../../run/kmsg.js';
 import { hex } from '../../units.js';
@@ -11,7 +12,7 @@ const MILESTONES = ['memory', 'cpus', 'nvdimm', 'pmem', 'init'] as const;
 
 export default defineWorkload({
   name: 'kernel/boot',
-  about: 'the boot: no pause, no complaint, both memory maps, node ranges and every pmem range it was told of',
+  about: 'the boot: no pause, no complaint, both memory maps, node ranges, every pmem range it was told of, and a region for each',
   guards: ['R1: 35 second boot pause', 'R5: e820 maps and node ranges'],
   needs: { files: ['/dev/kmsg', '/proc/iomem'] },
   quick: {},
@@ -42,9 +43,20 @@ export default defineWorkload({
     for (const { start, end: last } of inMap)
       ctx.expect(ranges.some((range) => hex(range.start) === start && hex(range.end) === last), `persistent memory ${start}-${last} of the e820 map should be in /proc/iomem`, ranges);
 
+    regionsOf(ctx, ranges);
+
     for (const name of MILESTONES) {
       const time = milestones.find((milestone) => milestone.name === name)?.time;
       if (time !== undefined) ctx.metric(`boot until ${name}`, [time]);
     }
   },
 });
+
+/** Each range of persistent memory is one region of libnvdimm, of the same place and size. */
+function regionsOf(ctx: Context, ranges: readonly { start: number; end: number }[]): void {
+  if (!fs.existsSync('/sys/bus/nd/devices')) return ctx.prove('regions', 'no libnvdimm in this kernel, or its module is not loaded');
+  const regions = ndRegions();
+  ctx.prove('regions', regions.map(({ dev, resource, size }) => ({ dev, size, ...(resource === undefined ? {} : { resource: hex(resource) }) })));
+  for (const { start, end } of ranges)
+    ctx.expect(regions.some(({ resource, size }) => resource === start && size === end - start + 1), `persistent memory ${hex(start)}-${hex(end)} should be a region of its own`, regions);
+}

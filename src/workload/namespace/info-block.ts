@@ -36,6 +36,11 @@ export default defineWorkload({
     const offsets = withBlockDevice(made.path, (_, size) => spots(size, PIECE));
     writeBlocks(ctx, made.path, offsets, PIECE, pattern);
     const others = look(made.dev);
+    const besides = others.flatMap(({ dev }) => blockDeviceOf(dev) ?? []).map((name) => `/dev/${name}`);
+    ctx.prove('other namespaces', besides.length > 0 ? besides : 'none on this machine');
+    const theirs = (device: string): number[] => withBlockDevice(device, (_, size) => spots(size, PIECE));
+    const elsewhere = { kind: 'words', seed: 96 } as const;
+    for (const device of besides) writeBlocks(ctx, device, theirs(device), PIECE, elsewhere);
 
     const good = await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => readBlock(fd)));
     const info = parseInfoBlock(good);
@@ -52,6 +57,7 @@ export default defineWorkload({
       ctx.expect(became !== 'pfn', `${name}: the info block should be refused, and the namespace not come up by it`, { became });
       const now = look(made.dev);
       ctx.expect(JSON.stringify(now) === JSON.stringify(others), `${name}: other namespaces should be as before`, { before: others, now });
+      for (const device of besides) expectBlocks(ctx, device, theirs(device), PIECE, elsewhere, `${name}, another namespace`);
     }
 
     ctx.step('repaired');

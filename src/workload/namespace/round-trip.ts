@@ -40,7 +40,7 @@ export default defineWorkload({
       if (request.mode === 'devdax') characters(ctx, made.path, request.align === '4K' ? 4096 : PMD);
       else blocks(ctx, made.path, request.mode);
     }
-    await leaks(ctx, spare, map);
+    for (const mode of ctx.thorough ? (['fsdax', 'devdax'] as const) : (['fsdax'] as const)) await leaks(ctx, spare, map, mode);
   },
 });
 
@@ -77,11 +77,11 @@ function characters(ctx: Context, device: string, align: number): void {
 }
 
 /** Free memory after each of three rounds of going and coming, the first to warm up; and what the struct pages take while they are there. */
-async function leaks(ctx: Context, spare: Spare, map: string): Promise<void> {
-  ctx.step('rounds for leaks');
+async function leaks(ctx: Context, spare: Spare, map: string, mode: 'fsdax' | 'devdax'): Promise<void> {
+  ctx.step(`rounds for leaks, ${mode}`);
   const pages = (ndNumber(spare.dev, 'size') / 4096) * 64;
   const rounds: { with: number; atOnce: number; without: number }[] = [];
-  await spare.remake({ mode: 'fsdax', map, align: '2M' });
+  await spare.remake({ mode, map, align: '2M' });
   for (let round = 0; round < 3; round++) {
     const within = freeMemory();
     await spare.disable();
@@ -91,7 +91,7 @@ async function leaks(ctx: Context, spare: Spare, map: string): Promise<void> {
     rounds.push({ with: within, atOnce, without: freeMemory() });
     await spare.enable();
   }
-  ctx.prove('free memory, MiB', rounds.map((round) => Object.fromEntries(Object.entries(round).map(([when, bytes]) => [when, bytes / MiB]))));
+  ctx.prove(`free memory, MiB, ${mode}`, rounds.map((round) => Object.fromEntries(Object.entries(round).map(([when, bytes]) => [when, bytes / MiB]))));
   const taken = rounds.map(({ with: within, without }) => without - within);
   if (map === 'mem') ctx.expect(Math.max(...taken) > pages / 2, 'with the page map in memory, disabling should give back the memory of its struct pages', { taken, pages });
   else ctx.expect(Math.min(...taken) < pages / 2, 'with the page map on the device, disabling should give back little memory', { taken, pages });

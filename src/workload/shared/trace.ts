@@ -11,11 +11,41 @@ export interface Trace {
   lines(): string[];
 }
 
+/** Filters of the tracepoints that end a fault (include/linux/mm_types.h): VM_FAULT_NOPAGE, the entry was made; VM_FAULT_FALLBACK, a smaller one will be. */
+export const SERVED = 'result & 0x100';
+export const FALLEN_BACK = 'result & 0x800';
+
+/**
+ * Counts an event from now until the workload ends, at the cost of the tracepoint alone; `filter` as the kernel's event filters
+ * (Documentation/trace/events.rst). Undefined where this kernel cannot.
+ */
+export function counter(ctx: Context, event: string, filter?: string): (() => number) | undefined {
+  const instance = instanceOf(ctx, [event], filter);
+  if (instance === undefined) return undefined;
+  // What ran over is counted, too.
+  const told = (text: string, name: string): number => Number(new RegExp(`^${name}: (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+  const cpus = path.join(instance, 'per_cpu');
+  return () =>
+    fs.readdirSync(cpus).reduce((sum, cpu) => {
+      const stats = fs.readFileSync(path.join(cpus, cpu, 'stats'), 'utf8');
+      return sum + told(stats, 'entries') + told(stats, 'overrun');
+    }, 0);
+}
+
 /** Switches `events` (group/name) on until the workload ends; undefined where this kernel cannot. */
 export function trace(ctx: Context, events: readonly string[]): Trace | undefined {
+  const instance = instanceOf(ctx, events);
+  if (instance === undefined) return undefined;
+  return { lines: () => fs.readFileSync(path.join(instance, 'trace'), 'utf8').split('\n').filter((line) => line !== '' && !line.startsWith('#')) };
+}
+
+let instances = 0;
+
+/** The folder of a tracing instance in which the events are on, until the workload ends. */
+function instanceOf(ctx: Context, events: readonly string[], filter?: string): string | undefined {
   const root = tracefs(events.map((event) => path.join('events', event)));
   if (root === undefined) return undefined;
-  const instance = path.join(root, 'instances', `daxrig-${process.pid}`);
+  const instance = path.join(root, 'instances', `daxrig-${process.pid}-${++instances}`);
   try {
     fs.mkdirSync(instance);
   } catch (error) {
@@ -27,6 +57,9 @@ export function trace(ctx: Context, events: readonly string[]): Trace | undefine
     events.forEach((event) => enable(event, false));
     fs.rmdirSync(instance);
   });
-  events.forEach((event) => enable(event, true));
-  return { lines: () => fs.readFileSync(path.join(instance, 'trace'), 'utf8').split('\n').filter((line) => line !== '' && !line.startsWith('#')) };
+  events.forEach((event) => {
+    if (filter !== undefined) fs.writeFileSync(path.join(instance, 'events', event, 'filter'), filter);
+    enable(event, true);
+  });
+  return instance;
 }
