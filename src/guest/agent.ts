@@ -57,8 +57,8 @@ function facts(): GuestFacts {
   return { release: os.release(), cmdline: words.join(' '), ...(coverable ? { coverable } : {}), iomem: fs.readFileSync('/proc/iomem', 'utf8'), node: process.version, uptime: Number(fs.readFileSync('/proc/uptime', 'utf8').split(' ')[0]) };
 }
 
-/** The job, if QEMU was started with one. The first page tells; the rest is read only when there is more. */
-function readJob(): GuestJob | undefined {
+/** The job as it is written, empty when QEMU was started without one. The first page tells; the rest is read only when there is more. */
+function readJob(): string {
   const fd = fs.openSync(JOB, 'r');
   try {
     const chunks: Buffer[] = [];
@@ -69,8 +69,7 @@ function readJob(): GuestJob | undefined {
       chunks.push(chunk.subarray(0, end >= 0 ? end : count));
       if (end >= 0 || count < FIRST) break;
     }
-    const text = Buffer.concat(chunks).toString();
-    return text === '' ? undefined : (JSON.parse(text) as GuestJob);
+    return Buffer.concat(chunks).toString();
   } finally {
     fs.closeSync(fd);
   }
@@ -138,10 +137,17 @@ const REHEARSAL_LOG = `[    1.000000] Linux version 6.1.0
 
 const readRehearsalLog = (): unknown => parseKernelLog(REHEARSAL_LOG).findings.filter((finding) => isComplaint(finding));
 
-/** The next job, with clock and random numbers made this copy's own. A guest that was prepared goes on seeing the job for that. */
+/**
+ * The next job, with clock and random numbers made this copy's own. A guest that was prepared goes on seeing the job for that; it may have
+ * been saved in the middle of reading it, and then goes on with the rest of the next one: what was read is taken once it is read twice.
+ */
 async function nextJob(prepared?: PreparedPlace): Promise<GuestJob> {
-  let job: GuestJob | undefined;
-  while (!(job = readJob()) || (prepared && job.prepare)) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  let text = readJob();
+  for (let before = ''; text === '' || (prepared && (text !== before || (JSON.parse(text) as GuestJob).prepare)); text = readJob()) {
+    if (text === before) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    before = text;
+  }
+  const job = JSON.parse(text) as GuestJob;
   if (job.entropy) native.addEntropy(Buffer.from(job.entropy, 'hex'));
   if (job.now !== undefined) native.setRealtime(BigInt(job.now));
   return job;

@@ -48,7 +48,7 @@ try {
   const { status } = spawnSync(
     process.execPath,
     // Room for files and devices of 1 GiB pages, which some of the programs want.
-    [main, 'run', ...names, '--load', path.join(here, 'ndctl.mjs'), '--layout', 'huge', '--param', 'map=mem', ...files, ...kernels.flatMap((kernel) => ['--kernel', kernel]), '--out', out, '--json'],
+    [main, 'run', ...names, '--load', path.join(here, 'ndctl.mjs'), '--layout', 'huge', '--param', 'map=mem', '--param', 'fs=ext4,xfs', ...files, ...kernels.flatMap((kernel) => ['--kernel', kernel]), '--out', out, '--json'],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
   if (status === 2 || !fs.existsSync(path.join(out, 'run.json'))) process.exit(status ?? 3);

@@ -200,7 +200,9 @@ describe('random calls', () => {
 
   it.each(seeds)('with seed %s do not end the process', (seed) => {
     using folder = scratchFolder();
-    const run = spawnSync(process.execPath, [join(root, 'test/native/fuzz.mjs'), path, folder.path, seed, calls], {
+    // No file grows past 64 MiB, be it one in memory: a random fallocate(2) would take all there is. Past it, the call fails.
+    const limited = 'trap "" XFSZ; ulimit -f 65536; exec "$0" "$@"';
+    const run = spawnSync('/bin/bash', ['-c', limited, process.execPath, join(root, 'test/native/fuzz.mjs'), path, folder.path, seed, calls], {
       encoding: 'utf8',
       timeout: 60_000,
     });
