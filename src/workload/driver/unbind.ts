@@ -71,7 +71,7 @@ export default defineWorkload({
     } finally {
       fs.closeSync(again);
     }
-    expectOnlyLog(ctx, /^(XFS: (file system shut down|I\/O error)|JBD2: |journal aborted$|EXT4-fs error |I\/O error on )/);
+    expectOnlyLog(ctx, /^(XFS: (file system shut down|I\/O error)|JBD2: |journal aborted$|EXT4-fs( error |: I\/O error)|I\/O error on )/);
   },
 });
 

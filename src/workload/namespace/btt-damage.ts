@@ -11,6 +11,7 @@ import { tool } from '../../device/tool.js';
 import { badRanges, covers, makeBad, noBadBlocks } from '../shared/bad-blocks.js';
 import { withBlockDevice } from '../shared/block.js';
 import { BTT_INFO_LENGTH, BTT_INFO_OFFSETS, LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry, type BttInfo, type LogEntry } from '../shared/btt.js';
+import { expectOnlyLog } from '../shared/log.js';
 import { asRawBytes, spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
 
@@ -41,9 +42,9 @@ export default defineWorkload({
     ctx.prove('arena', arena);
     ctx.expect(arena.info.sectorSize === SECTOR, 'the info block should tell the size of a sector', arena.info);
 
-    if (ctx.params.damage === 'media') return lostMedia(ctx, spare, device, disk, arena);
-    const torn = await damagedMap(ctx, spare, device, disk, arena);
-    await lostInfoBlock(ctx, spare, device, disk, arena, torn);
+    if (ctx.params.damage === 'media') await lostMedia(ctx, spare, device, disk, arena);
+    else await lostInfoBlock(ctx, spare, device, disk, arena, await damagedMap(ctx, spare, device, disk, arena));
+    expectOnlyLog(ctx, /^nd_pmem: io error in (READ|WRITE) |^machine check$|^DAX turned off/);
   },
 });
 
