@@ -7,6 +7,7 @@ import { parseSize } from '../units.js';
 import { coverageText } from '../report/coverage.js';
 import { FORMATS, parseFormat, type FormatRequest } from '../report/index.js';
 import { TerminalObserver, mediansText, summary } from '../report/terminal.js';
+import { couldBeName } from '../run/plan.js';
 import { exitCodeOf } from '../run/result.js';
 import { run, type RunOptions } from '../run/run.js';
 import { defined, guestOptions, readGuestOptions, readSeed, recordFinished, recordOptions, untilSignal, wholeNumber } from './guest-options.js';
@@ -44,7 +45,8 @@ const builder = (yargs: Argv) =>
 
 type RunArguments = ReturnType<typeof builder> extends Argv<infer T> ? ArgumentsCamelCase<T> : never;
 
-async function handler(args: RunArguments): Promise<void> {
+async function handler(given: RunArguments): Promise<void> {
+  const args = giveNamesBack(given);
   if (args.db === '') throw new UsageError('--db: name a file');
   const formats = args.format.map(parseFormat);
   const toStdout = formats.filter(({ format, file }) => file === undefined && format !== 'text');
@@ -105,6 +107,15 @@ function readSeeds(text: string): number[] {
   const [from, to] = [Number(match?.[1]), Number(match?.[2])];
   if (!match || to < from || to - from >= 1e6) throw new UsageError(`--seeds ${text}: write A..B with A not above B, for example 1..1000`);
   return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+}
+
+/** Names of workloads that stand behind an option of several values belong to the run, as in `--kernel debian:trixie 'fsdax/*'`. */
+function giveNamesBack(args: RunArguments): RunArguments {
+  const back: string[] = [];
+  const kept = (words: string[]): string[] => words.filter((word) => !couldBeName(word) || !back.push(word));
+  const { kernel, device, destroyData, guestFile, memmap, format } = args;
+  const given = { kernel: kept(kernel), device: kept(device), destroyData: kept(destroyData), guestFile: kept(guestFile), format: kept(format), ...(memmap ? { memmap: kept(memmap) } : {}) };
+  return { ...args, ...given, names: [...args.names, ...back] };
 }
 
 function readOptions(args: RunArguments): RunOptions {

@@ -1,4 +1,5 @@
 // The command line that runs one result's instance again, with its seed, on the same machine.
+import { couldBeName } from '../run/plan.js';
 import type { RunDocument } from '../run/runner.js';
 import type { RunResult } from '../run/result.js';
 
@@ -20,7 +21,7 @@ export function keptOptions(command: readonly string[]): string[] {
     if (takes === undefined) continue;
     if (value === undefined && takes !== 'none') {
       if (takes === 'one') at++;
-      else while (at < command.length && !command[at]!.startsWith('-')) at++;
+      else while (at < command.length && !command[at]!.startsWith('-') && !couldBeName(command[at]!)) at++;
     }
     kept.push(...command.slice(from, at));
   }

@@ -1,4 +1,5 @@
 // Which instances a run consists of: workloads chosen by name or glob, their parameters multiplied.
+import fs from 'node:fs';
 import { UsageError } from '../errors.js';
 import { instanceId, type Params, type ParamValue } from './result.js';
 import { multiply, type Workload } from '../workload/types.js';
@@ -30,6 +31,9 @@ export function chooseWorkloads(all: readonly Workload[], names: readonly string
   }
   return all.filter((workload) => chosen.has(workload));
 }
+
+/** Whether a word could only be meant as a workload's name or glob: an option that takes several values would swallow it otherwise. */
+export const couldBeName = (word: string): boolean => /^[\w*?-]+\/[\w*?-]+$/.test(word) && !fs.existsSync(word);
 
 /** The workloads that --quick is made of. Throws UsageError when none of them is. */
 export function quickOnes(workloads: readonly Workload[]): Workload[] {

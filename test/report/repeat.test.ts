@@ -14,6 +14,10 @@ it('an option of one value leaves the words behind it alone', () => {
   expect(keptOptions(['run', '--guest-mem', '8G', 'devdax/*', '--load', 'x.mjs', 'c/d'])).toEqual(['--guest-mem', '8G', '--load', 'x.mjs']);
 });
 
+it('a name behind an option of several values is no value', () => {
+  expect(keptOptions(['run', '--memmap', '1G!4G', '512M!6G', 'fsdax/*', '--device', '/dev/dax0.0', 'devdax/poison'])).toEqual(['--memmap', '1G!4G', '512M!6G', '--device', '/dev/dax0.0']);
+});
+
 it('names of several kernels and layouts those that failed', () => {
   const run = { command: ['run', '--kernel', 'debian:trixie', 'debian:sid', '--layout=huge', '--layout', 'nfit', '--seeds', '1..9'], guests: [{ kernel: '6.11', spec: 'debian:x' }, { kernel: '6.12.1', spec: 'debian:trixie' }] };
   expect(repeatCommand({ ...result, layout: 'nfit' }, run)).toBe('daxrig run race/lost-update --param fs=xfs --seed 17 --kernel debian:trixie --layout nfit');
