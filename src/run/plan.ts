@@ -25,7 +25,7 @@ export function chooseWorkloads(all: readonly Workload[], names: readonly string
     const found = all.filter((workload) => pattern.test(workload.name));
     if (found.length === 0) {
       const near = nearest(name, all.map((workload) => workload.name));
-      throw new UsageError(`no workload "${name}"${near === undefined ? '' : `; did you mean ${near}?`} See "daxrig workloads"`);
+      throw new UsageError(`no workload "${name}"${near === undefined ? '; see' : `; did you mean ${near}? See`} "daxrig workloads"`);
     }
     found.forEach((workload) => chosen.add(workload));
   }

@@ -12,7 +12,7 @@ const SHARES = ['shared', 'private', 'sync'] as const;
 const BEFORE = ['plain', 'populate', 'mlock'] as const;
 const ACCESSES = ['read', 'write'] as const;
 const ORDERS = ['sequential', 'random'] as const;
-const LENGTH = 2 * PMD;
+const LENGTH = PMD;
 const PAGES = LENGTH / PAGE;
 const STRAY = strayFaults(PAGES);
 
@@ -71,7 +71,7 @@ function stores(ctx: Context, file: HugeFile, mapping: Mapping, share: string, l
   const check = mapping.verify(0, LENGTH, old);
   ctx.expect(check.ok, `${label}: the data should be the file's`, check);
   if (access === 'read') return;
-  const at = PMD + 3 * PAGE;
+  const at = PMD / 2 + 3 * PAGE;
   const fresh: Pattern = { kind: 'words', seed: 63, base: at };
   mapping.fill(at, PAGE, fresh);
   ctx.expect(mapping.verify(at, PAGE, fresh).ok, `${label}: a store should be seen by who made it`);
