@@ -18,9 +18,10 @@ test('every workload notices a lie', async () => {
 }, 600_000);
 
 test.each([
-  ['nfit', ['lie/namespace-labels', 'lie/namespace-sub-section', 'lie/namespace-bad-blocks', 'lie/namespace-attributes']],
-  ['hmem', ['lie/devdax-subdivide']],
-] as const)('so do those that need the layout %s', async (layout, names) => {
-  const { document } = await runJson([...names, '--load', lies, '--layout', layout, '--out', path.join(folder, layout)]);
+  ['nfit', [], ['lie/namespace-labels', 'lie/namespace-sub-section', 'lie/namespace-bad-blocks', 'lie/namespace-attributes']],
+  ['hmem', [], ['lie/devdax-subdivide']],
+  ['huge', ['--param', 'align=1G'], ['lie/devdax-poison-faults', 'lie/devdax-two-processes']],
+] as const)('so do those that need the layout %s', async (layout, params, names) => {
+  const { document } = await runJson([...names, ...params, '--load', lies, '--layout', layout, '--out', path.join(folder, layout)]);
   expect(document.results.map(({ workload, outcome }) => [workload, outcome]).sort()).toEqual([...names].map((name) => [name, 'fail']).sort());
 }, 300_000);

@@ -11,8 +11,8 @@ export default defineWorkload({
   about: 'mappings that reach or begin behind the end of a devdax device: refused, or SIGBUS behind the last byte, never data',
   guards: ['ndctl device-dax: size and offset checks', 'kernel dax_pgoff_to_phys'],
   needs: { dax: 'devdax', size: 8 * PMD },
-  params: { map: ['mem', 'dev'], align: ['2M'] },
-  thorough: { map: ['dev'] },
+  params: { map: ['mem', 'dev'], align: ['2M', '4K', '1G'] },
+  thorough: { map: ['dev'], align: ['4K', '1G'] },
   run(ctx: Context) {
     const { size, align } = ctx.devdax;
     const fd = openDevdax(ctx);

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import { Mapping } from '../../native.js';
 import { disableNamespace, enableNamespace } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
-import { mapDevdax, openDevdax } from '../shared/devdax-map.js';
+import { mapDevdax, needRoom, openDevdax } from '../shared/devdax-map.js';
 import { PAGE, PMD } from '../shared/huge.js';
 import { defineWorkload, type Context } from '../types.js';
 
@@ -14,11 +14,13 @@ export default defineWorkload({
   about: 'a device disabled while mapped: SIGBUS for faulted and unfaulted pages, no new mapping, data there when it returns',
   guards: ['ndctl device-dax, revoke of mappings', 'kernel kill_dev_dax'],
   needs: { dax: 'devdax', size: 8 * PMD, tools: ['ndctl'] },
-  params: { align: ['2M', '4K'] },
+  params: { align: ['2M', '4K', '1G'] },
+  thorough: { align: ['1G'] },
   async run(ctx: Context) {
     const { path, namespace, align } = ctx.devdax;
     if (namespace === undefined) return ctx.skip('needs a namespace that may be disabled: run it in a guest');
     const step = Math.max(PMD, align);
+    needRoom(ctx, 2 * step);
     const device = await ctx.blockDevice(PMD);
     const pattern = { kind: 'words', seed: 103 } as const;
     const fd = openDevdax(ctx);

@@ -12,12 +12,13 @@ export default defineWorkload({
   about: 'read, write, ftruncate, fallocate, O_DIRECT to the device and MADV_REMOVE are refused; MAP_SYNC is granted; the data stays',
   guards: ['ndctl device-dax-fio.sh, dax-dev: the device as a character device', 'kernel dax_fops'],
   needs: { dax: 'devdax', size: 8 * PMD },
-  params: { align: ['2M'] },
+  params: { align: ['2M', '4K', '1G'] },
+  thorough: { align: ['4K', '1G'] },
   async run(ctx: Context) {
     const { path, align } = ctx.devdax;
     const fd = openDevdax(ctx);
-    using mapping = mapDevdax(ctx, fd, 0, 2 * align);
-    const shown = Math.min(2 * align, 2 * PMD);
+    const shown = 2 * PMD;
+    using mapping = mapDevdax(ctx, fd, 0, Math.max(shown, align));
     const pattern = { kind: 'words', seed: 102 } as const;
     mapping.fill(0, shown, pattern);
     using buffer = Mapping.anonymous({ length: PMD });

@@ -9,10 +9,11 @@ export default defineWorkload({
   about: 'mremap of 4 KiB out of a devdax mapping onto ordinary memory: right data, or a clean refusal',
   guards: ['ndctl device-dax: test_dax_remap'],
   needs: { dax: 'devdax', size: 4 * PMD },
-  params: { map: ['mem', 'dev'], align: ['2M'] },
+  params: { map: ['mem', 'dev'], align: ['2M', '4K', '1G'] },
+  thorough: { align: ['4K', '1G'] },
   run(ctx: Context) {
     const { align } = ctx.devdax;
     const fd = openDevdax(ctx);
-    remapOut(ctx, ctx.devdax, mapDevdax(ctx, fd, 0, Math.max(PMD, align)), levelOf(align) === 'pud' ? 'pud' : levelOf(align));
+    remapOut(ctx, ctx.devdax, mapDevdax(ctx, fd, 0, Math.max(PMD, align)), levelOf(align));
   },
 });

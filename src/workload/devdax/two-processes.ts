@@ -14,12 +14,12 @@ export default defineWorkload({
   about: 'a devdax device mapped by a parent, its fork and an independent process: stores seen across, ends survived, remote reads',
   guards: ['ndctl device-dax: fork', 'kernel copy_page_range, process_vm_readv on devdax'],
   needs: { dax: 'devdax', size: 8 * PMD },
-  params: { align: ['2M', '4K'] },
-  thorough: { align: ['4K'] }, // devdax/fault and verify have small pages
+  params: { align: ['2M', '4K', '1G'] },
+  thorough: { align: ['4K', '1G'] }, // devdax/fault and verify have small pages
   async run(ctx: Context) {
     const { path, align } = ctx.devdax;
     const fd = openDevdax(ctx);
-    const length = 2 * Math.max(PMD, align);
+    const length = Math.max(2 * PMD, align);
     const shown = 2 * PMD;
     using mapping = mapDevdax(ctx, fd, 0, length);
     mapping.fill(0, shown, words(1));

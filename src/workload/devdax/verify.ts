@@ -13,7 +13,8 @@ export default defineWorkload({
   about: 'bytes written through the block device are read through /dev/daxX.Y at the same offsets, and back; wrong maps refused',
   guards: ['ndctl device-dax: verify_data, private and misaligned maps', 'R3: data offset'],
   needs: { dax: 'devdax', size: 8 * PMD },
-  params: { map: ['mem', 'dev'], align: ['2M'] },
+  params: { map: ['mem', 'dev'], align: ['2M', '4K', '1G'] },
+  thorough: { align: ['4K', '1G'] },
   quick: { map: ['mem'] },
   async run(ctx: Context) {
     const { devdax } = ctx;

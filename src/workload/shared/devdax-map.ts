@@ -1,6 +1,7 @@
 // Mapping a devdax device, shared by the devdax workloads.
 import fs from 'node:fs';
 import { Mapping } from '../../native.js';
+import { formatSize } from '../../units.js';
 import { PMD, mapped } from './huge.js';
 import type { Context } from '../types.js';
 
@@ -8,6 +9,12 @@ export function openDevdax(ctx: Context): number {
   const fd = fs.openSync(ctx.devdax.path, 'r+');
   ctx.cleanup(() => fs.closeSync(fd));
   return fd;
+}
+
+/** Skips where the device is smaller: at 1 GiB two pages are more than most have. */
+export function needRoom(ctx: Context, bytes: number): void {
+  const { path, size } = ctx.devdax;
+  if (size < bytes) ctx.skip(`needs ${formatSize(bytes)} of devdax; ${path} has ${formatSize(size)} (try --layout huge)`);
 }
 
 /** A shared mapping placed at the device's own alignment. */

@@ -10,7 +10,7 @@ export interface DirectIoSubject {
   /** Where its pages lie; undefined for ordinary memory. */
   place: Place | undefined;
   level: 'pte' | 'pmd' | 'pud';
-  /** Bytes of one mapping. */
+  /** Bytes that are transferred, from the start of the mapping on. */
   length: number;
   /** A new mapping of the same bytes, with no page faulted in. */
   map: (prot: 'r' | 'rw') => Mapping;

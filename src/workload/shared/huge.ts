@@ -4,7 +4,7 @@ import path from 'node:path';
 import { inRanges, type Place } from '../../device/place.js';
 import * as native from '../../native.js';
 import { Mapping } from '../../native.js';
-import { MiB, formatSize, roundUp } from '../../units.js';
+import { GiB, MiB, formatSize, roundDown, roundUp } from '../../units.js';
 import type { Context } from '../types.js';
 
 export const PAGE = 4096;
@@ -74,13 +74,25 @@ export function mapped(ctx: Context, mapping: Mapping): Mapping {
 
 /**
  * Expects the touched address to be backed at `level`, by the kernel's own word, and its page frame to lie in the
- * persistent memory that /proc/iomem shows, where a place is given. Both are kept with the result.
+ * persistent memory that /proc/iomem shows, where a place is given. Both are kept with the result. A PUD is told by its faults
+ * alone: pagemap splits it by looking, so that it would show neither the level nor a frame.
  */
 export function proveLevel(ctx: Context, place: Place | undefined, mapping: Mapping, offset: number, level: 'pte' | 'pmd' | 'pud', label: string): void {
+  if (level === 'pud') return provePud(ctx, mapping, offset, label);
   const found = mapping.pageLevel(offset);
   const page = mapping.pagemap(offset, 1)[0]!;
   const pfn = page.present ? page.pfn : undefined;
   ctx.prove(label, { level: found.level, method: found.method, ...(pfn === undefined ? {} : { pfn: `0x${pfn.toString(16)}` }) });
   ctx.expect(found.level === level, `${label}: the page should be mapped by a ${level.toUpperCase()}`, found);
-  if (place && place.ranges.length > 0 && level !== 'pud') ctx.expect(pfn !== undefined && inRanges(place, pfn), `${label}: the page frame should lie in persistent memory`, { pfn, ranges: place.ranges });
+  if (place && place.ranges.length > 0) ctx.expect(pfn !== undefined && inRanges(place, pfn), `${label}: the page frame should lie in persistent memory`, { pfn, ranges: place.ranges });
+}
+
+/** The entry that is there maps the far end of its 1 GiB as well, without a fault; so does one made anew. */
+function provePud(ctx: Context, mapping: Mapping, offset: number, label: string): void {
+  const end = roundDown(offset, GiB) + GiB - PAGE;
+  const { signal, minorFaults, majorFaults } = mapping.touch({ offset: end, count: 1, access: 'read' });
+  const found = mapping.pageLevel(offset, 'fault-count');
+  ctx.prove(label, { level: found.level, method: found.method, faultsAtItsEnd: minorFaults + majorFaults });
+  ctx.expect(signal === undefined && minorFaults + majorFaults === 0, `${label}: the end of the same 1 GiB should be mapped as well`, { signal, minorFaults, majorFaults });
+  ctx.expect(found.level === 'pud', `${label}: the page should be mapped by a PUD`, found);
 }
