@@ -1,5 +1,6 @@
 // Exports that work on a mapping. A handle is the first argument of each.
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "access.h"
@@ -27,6 +28,8 @@ constexpr std::uint64_t kMaxAlign = std::uint64_t{1} << 40;
 constexpr std::uint64_t kMaxTransfer = 0x7ffff000;  // of one pread(2); also the most that one Buffer is made for
 constexpr std::uint64_t kMaxTouches = std::uint64_t{1} << 32;
 constexpr std::uint64_t kMaxTimed = std::uint64_t{1} << 26;
+constexpr std::uint64_t kMaxNodes = 1024;
+constexpr std::uint64_t kBitsOfWord = 8 * sizeof(unsigned long);
 constexpr std::uint64_t kMaxShuffled = std::uint64_t{1} << 26;
 
 constexpr Name kProtections[] = {{"none", PROT_NONE}, {"r", PROT_READ}, {"rw", PROT_READ | PROT_WRITE}};
@@ -300,6 +303,20 @@ Job munlockCall(Args& args) {
   return job([region, span] { check(munlock(span.start, span.length), "munlock"); });
 }
 
+// bindToNode(mapping, offset, length, node)
+Job bindToNodeCall(Args& args) {
+  const auto region = args.region(0);
+  const Span span = args.span(1, *region);
+  const std::uint64_t node = args.size(3, "node", kMaxNodes - 1);
+  return job([region, span, node] {
+    constexpr long kBind = 2;  // MPOL_BIND, include/uapi/linux/mempolicy.h
+    unsigned long mask[kMaxNodes / kBitsOfWord] = {};
+    mask[node / kBitsOfWord] = 1UL << (node % kBitsOfWord);
+    // The kernel takes one bit less than it is told of (mm/mempolicy.c: get_nodes).
+    check(syscall(SYS_mbind, span.start, span.length, kBind, mask, kMaxNodes + 1, 0), "mbind");
+  });
+}
+
 // unmap(mapping, offset, length)
 Job unmapCall(Args& args) {
   const auto region = args.region(0);
@@ -423,6 +440,7 @@ void exportMapping(const Exports& exports) {
   both<mprotectCall>(exports, "mprotect");
   both<mlockCall>(exports, "mlock");
   both<munlockCall>(exports, "munlock");
+  both<bindToNodeCall>(exports, "bindToNode");
   both<unmapCall>(exports, "unmap");
   onlyNow<remapOntoCall>(exports, "remapOnto");
   both<readFromCall>(exports, "readFrom");

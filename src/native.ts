@@ -35,6 +35,7 @@ export interface NativeCalls {
   mprotect(mapping: number, offset: number, length: number, prot: Protection): void;
   mlock(mapping: number, offset: number, length: number): void;
   munlock(mapping: number, offset: number, length: number): void;
+  bindToNode(mapping: number, offset: number, length: number, node: number): void;
   unmap(mapping: number, offset: number, length: number): void;
   readFrom(mapping: number, fd: number, fileOffset: number, offset: number, length: number): number;
   writeTo(mapping: number, fd: number, fileOffset: number, offset: number, length: number): number;
@@ -799,6 +800,11 @@ export class Mapping implements Disposable {
   /** munlock(2). */
   munlock(offset: number, length: number): void {
     now('munlock', this.#part(offset, length));
+  }
+
+  /** mbind(2), MPOL_BIND: pages that are made from now on come from this NUMA node alone. SystemError ENOSYS of a kernel without NUMA. */
+  bindToNode(offset: number, length: number, node: number): void {
+    now('bindToNode', [...this.#part(offset, length), whole('node', node, 0, 1023)]);
   }
 
   /**

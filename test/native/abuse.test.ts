@@ -62,6 +62,7 @@ const rows = (mapping: Mapping): Row[] => {
     method('mprotect', ...part, ['rw', 'name']),
     method('mlock', ...part),
     method('munlock', ...part),
+    method('bindToNode', ...part, [0, 'size']),
     method('unmap', ...part),
     method('remapOnto', ...part, [mapping, 'mapping'], [8192, 'size']),
     method('readFrom', [NOWHERE, 'fd'], [0, 'size'], ...part),

@@ -119,6 +119,7 @@ const shapes = {
   mprotect: () => [...span(), pick(['r', 'rw', 'none'])],
   mlock: span,
   munlock: span,
+  bindToNode: () => [...span(), pick([0, 1, 63, 64, 1023])],
   unmap: span,
   pagemapScan: span,
   remapOnto: () => [...span(), handle(), size()],

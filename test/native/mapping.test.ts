@@ -397,6 +397,15 @@ describe('advice, sync and locks', () => {
     expect(codeThrown(() => shared.mprotect(8, 8, 'r'))).toBe('EINVAL');
   });
 
+  it('binds memory to a node', () => {
+    using mapping = Mapping.anonymous({ length: 4 * PAGE });
+    const result = codeThrown(() => mapping.bindToNode(0, 4 * PAGE, 0));
+    expect(['nothing', 'ENOSYS', 'EPERM']).toContain(result); // no NUMA, or not allowed
+    expect(mapping.fill(0, 4 * PAGE, words(1)).signal).toBeUndefined();
+    if (result === 'nothing') expect(codeThrown(() => mapping.bindToNode(0, 4 * PAGE, 1023))).toBe('EINVAL');
+    expect(() => mapping.bindToNode(0, PAGE, 1024)).toThrow(RangeError);
+  });
+
   it('punches through a mapping', () => {
     using file = scratchFile(4 * PAGE);
     using shared = Mapping.map({ fd: file.fd, length: 4 * PAGE });
