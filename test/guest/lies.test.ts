@@ -13,6 +13,10 @@ test('every workload notices a lie', async () => {
   const { code, document } = await runJson(['lie/*', '--load', lies, '--out', path.join(folder, 'default')]);
   const others = document.results.filter(({ outcome }) => outcome !== 'fail' && outcome !== 'skip').map(({ id, outcome, reason }) => ({ id, outcome, reason }));
   expect(others).toEqual([]);
+  // Nobody's device stays away for a failure.
+  const devices = document.results.flatMap(({ id, evidence }) => ('device, after' in evidence ? [[id, evidence['device, after']]] : []));
+  expect(devices.length).toBeGreaterThan(8);
+  expect(devices.filter(([, there]) => there !== true)).toEqual([]);
   expect(document.results.filter(({ outcome }) => outcome === 'fail').length).toBeGreaterThan(30);
   expect(code).toBe(1);
 }, 600_000);

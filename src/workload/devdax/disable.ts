@@ -3,7 +3,7 @@
 // memory has become.
 import fs from 'node:fs';
 import { Mapping } from '../../native.js';
-import { disableNamespace, enableNamespace } from '../../device/ndctl.js';
+import { disableNamespace, enableNamespace, namespaces } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
 import { mapDevdax, needRoom, openDevdax } from '../shared/devdax-map.js';
 import { PAGE, PMD } from '../shared/huge.js';
@@ -29,6 +29,11 @@ export default defineWorkload({
     const before = mapping.verify(0, PMD, pattern);
     ctx.expect(before.ok, 'the data should be there before', before);
 
+    // However this ends, the device is there again: it may be a user's.
+    ctx.cleanup(async () => {
+      const enabled = (await namespaces()).some(({ dev }) => dev === namespace);
+      if (!enabled) await enableNamespace(namespace);
+    });
     ctx.step('disabling the namespace while it is mapped');
     await disableNamespace(namespace);
     for (const [what, offset, access] of [['a page that was faulted', 0, 'read'], ['a page that was faulted', PAGE, 'rmw'], ['a page that was not', step, 'read'], ['a page that was not', step, 'rmw']] as const) {
