@@ -166,6 +166,9 @@ export function resourceOf(folder: string, what: string): number {
   return start;
 }
 
+/** First physical byte of a devdax character device. Needs root. */
+export const devdaxStart = (device: string): number => resourceOf(characterFolder(device), device);
+
 const characterFolder = (device: string): string => {
   const { rdev } = native.statx(device);
   return `/sys/dev/char/${rdev.major}:${rdev.minor}`;
@@ -177,7 +180,7 @@ const characterFolder = (device: string): string => {
  * without an info block, and its data begins earlier. Physical addresses tell which.
  */
 async function lendAsBlockDevice(namespace: Namespace, device: string, asked: string | undefined, work: (blockDevice: string, offset: number) => Promise<void> | void): Promise<void> {
-  const start = resourceOf(characterFolder(device), device);
+  const start = devdaxStart(device);
   // With labels ndctl gives the namespace a uuid each time, a new one or the one that it is told, which must not be the one that
   // it has (drivers/nvdimm: nd_is_uuid_unique). What ndctl lists is the uuid of the info block, which is always new.
   const uuid = ndUuid(namespace.dev);

@@ -7,6 +7,7 @@ import devdaxFault from './devdax/fault.js';
 import devdaxFio from './devdax/fio.js';
 import devdaxFileOps from './devdax/file-ops.js';
 import devdaxKmem from './devdax/kmem.js';
+import devdaxPagemapWalk from './devdax/pagemap-walk.js';
 import devdaxPoison from './devdax/poison.js';
 import devdaxRemap from './devdax/remap.js';
 import devdaxSubdivide from './devdax/subdivide.js';
@@ -110,6 +111,7 @@ export const workloads: readonly Workload[] = [
   namespaceBadBlocks,
   kpageflagsWalk,
   kernelPagemapWalk,
+  devdaxPagemapWalk,
   kernelRevokeDevmem,
   kernelHugetlb,
   nodaxMount,

@@ -5,6 +5,7 @@ import { LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry } from '
 import { moduleFiles } from '../../src/workload/shared/modules.js';
 import { parseLabelArea } from '../../src/workload/shared/labels.js';
 import { places, spots } from '../../src/workload/shared/block.js';
+import { sumVmas } from '../../src/workload/shared/walks.js';
 import { workloads } from '../../src/workload/index.js';
 
 function block(): Buffer {
@@ -149,4 +150,18 @@ test('places have both ends and the middle, and no more bytes than the span, on 
   expect(Math.max(...wide.map((at, i) => (i === 0 ? 0 : at - wide[i - 1]!)))).toBeLessThan(2 ** 39 / 500);
   expect(places(4 * huge, huge, huge, 2 ** 40)).toEqual([0, huge, 2 * huge, 3 * huge]);
   expect([places(huge, huge, huge, 1), places(100, huge, huge, 1)]).toEqual([[0], []]);
+});
+
+test('smaps is summed over the VMAs of one file in a range, whatever lies between and around', () => {
+  const vma = (range: string, path: string, size: number, rss: number): string =>
+    `${range} rw-s 00000000 00:06 12    ${path}\nSize:           ${String(size).padStart(8)} kB\nKernelPageSize:        4 kB\nRss:            ${String(rss).padStart(8)} kB\nReferenced:            4 kB\nVmFlags: rd wr sh mr mw me ms mm hg\n`;
+  const smaps = [
+    vma('7f0000000000-7f0000200000', '/dev/dax0.0', 2048, 4), // another mapping of it
+    vma('7f0000400000-7f0000600000', '/dev/dax0.0', 2048, 4),
+    '7f0000600000-7f0000800000 ---p 00000000 00:00 0 \nSize:               2048 kB\nRss:                   8 kB\n',
+    vma('7f0000800000-7f0000c00000', '/dev/dax0.0', 4096, 8),
+    vma('7f0000c00000-7f0000e00000', '/dev/dax0.1', 2048, 16),
+  ].join('');
+  expect(sumVmas(smaps, 0x7f0000400000n, 0x7f0000e00000n, '/dev/dax0.0')).toEqual({ start: '7f0000400000', size: 6144 * 1024, rss: 12 * 1024, referenced: 8 * 1024 });
+  expect(sumVmas(smaps, 0x7f0000400000n, 0x7f0000e00000n, '/dev/dax1.0')).toBeUndefined();
 });

@@ -3,9 +3,9 @@
 // once. What pagemap says is held against what the file system and the device say of the same bytes.
 import fs from 'node:fs';
 import path from 'node:path';
-import { systemRamRanges } from '../../device/iomem.js';
-import { KPAGE_FLAGS, fiemap, kpageScan, type Mapping, type Pattern } from '../../native.js';
+import { fiemap, type Mapping, type Pattern } from '../../native.js';
 import { PAGE, PMD, hugeFile, mapFile, proveLevel, type HugeFile } from '../shared/huge.js';
+import { clearRefs, pageFlags, scan, storesAreSoftDirty, walks, type Walked } from '../shared/walks.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const LENGTH = 4 * PMD;
@@ -14,7 +14,7 @@ const pattern: Pattern = { kind: 'words', seed: 81 };
 
 export default defineWorkload({
   name: 'kernel/pagemap-walk',
-  about: 'pagemap, smaps, numa_maps, clear_refs, kpageflags and kpagecount over DAX mappings in huge and small pages, with gaps; page frames against fiemap',
+  about: 'pagemap, PAGEMAP_SCAN, smaps, numa_maps, clear_refs, kpageflags and kpagecount over DAX mappings in huge and small pages, with gaps; page frames against fiemap',
   guards: ['R5: walks of page frames', 'kernel pagemap_pmd_range, smaps_pmd_entry, clear_refs_pte_range'],
   needs: { dax: 'fsdax', size: 64 * PMD, files: ['/proc/self/pagemap', '/proc/kpageflags', '/proc/kpagecount'] },
   params: { fs: ['ext4', 'xfs'] },
@@ -39,16 +39,20 @@ export default defineWorkload({
     const holes = small.pagemap(0, PAGES).flatMap(({ present }, i) => (present ? [] : [i]));
     ctx.expect(holes.join() === [5, 6, 7].map((i) => PMD / PAGE + i).join(), 'pagemap should show just the dropped small pages as absent', holes);
 
-    await flags(ctx, small);
-    walks(ctx);
-    ctx.step('clear_refs');
-    for (const what of ['1', '3', '4']) fs.writeFileSync('/proc/self/clear_refs', what);
-    walks(ctx);
-    small.touch({ offset: 0, count: 1, access: 'rmw' });
+    const same = { path: fs.realpathSync(file.path), length: LENGTH, store: 0, other: 3 * PMD };
+    const huge: Walked = { ...same, what: 'huge pages', mapping: large, level: 'pmd', mapped: LENGTH - PMD, touched: LENGTH - PMD };
+    const base: Walked = { ...same, what: 'small pages', mapping: small, level: 'pte', mapped: LENGTH, touched: LENGTH - 3 * PAGE };
+    scan(ctx, huge, (page) => gap[page]!);
+    scan(ctx, base, (page) => !holes.includes(page));
+    await pageFlags(ctx, small.pagemap(0, 1)[0]!.pfn);
+    walks(ctx, [huge, base]);
+    clearRefs(ctx, [huge, base]);
+    walks(ctx, [huge, base]);
     for (const [mapping, from, to] of [[large, 0, PMD], [large, 2 * PMD, LENGTH], [small, 0, LENGTH]] as const) {
       const check = mapping.verify(from, to - from, { ...pattern, base: from } as Pattern);
       ctx.expect(check.ok, 'looking should change no byte', check);
     }
+    storesAreSoftDirty(ctx, [huge, base]);
   },
 });
 
@@ -80,28 +84,4 @@ function frames(ctx: Context, file: HugeFile, mapping: Mapping, size: 'PMD' | 'P
   const wrong = pages.findIndex(({ pfn }, i) => pfn !== frameOf(file.offset + i * PAGE));
   ctx.prove(`${size}: frames`, { pages: PAGES, first: `0x${pages[0]!.pfn.toString(16)}` });
   ctx.expect(wrong < 0, `${size}: each page frame should be the file's block on the device`, { page: wrong, pfn: pages[wrong]?.pfn, should: wrong < 0 ? 0 : frameOf(file.offset + wrong * PAGE) });
-}
-
-async function flags(ctx: Context, mapping: Mapping): Promise<void> {
-  ctx.step('kpageflags and kpagecount');
-  const { pfn } = mapping.pagemap(0, 1)[0]!;
-  for (const file of ['/proc/kpageflags', '/proc/kpagecount', '/proc/kpagecgroup'].filter((name) => fs.existsSync(name))) {
-    const scan = await kpageScan({ path: file, startPfn: pfn, endPfn: pfn + PMD / PAGE });
-    if (scan.read === 0 && scan.errorCount === 0 && pfn * PAGE >= endOfRam()) {
-      // The file ends at max_pfn (fs/proc/page.c: get_max_dump_pfn), which not every kernel moves for memory that came later.
-      ctx.prove(file, 'ends before the device');
-      continue;
-    }
-    ctx.expect(scan.errorCount === 0 && scan.read === PMD / PAGE, `${file} should be readable for every page of the file`, scan.errors.slice(0, 3));
-    ctx.prove(file, file.endsWith('flags') ? Object.fromEntries(scan.perBit.flatMap((count, bit) => (count > 0 ? [[KPAGE_FLAGS[bit] ?? `bit ${bit}`, count]] : []))) : { nonZero: scan.nonZero, max: Number(scan.max) });
-  }
-}
-
-/** The first byte behind the last RAM. */
-const endOfRam = (): number => Math.max(0, ...systemRamRanges().map(({ end }) => end));
-
-/** Everything of /proc/self that walks page tables. */
-function walks(ctx: Context): void {
-  ctx.step('smaps, smaps_rollup, numa_maps');
-  for (const file of ['smaps', 'smaps_rollup', 'numa_maps'].map((name) => `/proc/self/${name}`)) if (fs.existsSync(file)) ctx.expect(fs.readFileSync(file, 'utf8').length > 0, `${file} should say something`);
 }
