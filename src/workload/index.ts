@@ -1,6 +1,7 @@
 // Every workload, in the order in which they run and are listed. A new one is a file beside this and a line here.
 import type { Workload } from './types.js';
 import devdaxBeyondEnd from './devdax/beyond-end.js';
+import devdaxCached from './devdax/cached.js';
 import devdaxDirectIo from './devdax/direct-io.js';
 import devdaxDisable from './devdax/disable.js';
 import devdaxFault from './devdax/fault.js';
@@ -16,6 +17,7 @@ import devdaxVerify from './devdax/verify.js';
 import driverReload from './driver/reload.js';
 import driverUnbind from './driver/unbind.js';
 import fsdaxFailedMount from './fsdax/failed-mount.js';
+import fsdaxCached from './fsdax/cached.js';
 import fsdaxDaxActive from './fsdax/dax-active.js';
 import fsdaxDedupe from './fsdax/dedupe.js';
 import fsdaxDeviceMapper from './fsdax/device-mapper.js';
@@ -76,6 +78,7 @@ export const workloads: readonly Workload[] = [
   fsdaxDirectIo, fsdaxIoUring,
   fsdaxDmaTruncate,
   fsdaxRemap,
+  fsdaxCached,
   fsdaxPartialOps,
   fsdaxGrow,
   fsdaxMapSync,
@@ -92,6 +95,7 @@ export const workloads: readonly Workload[] = [
   devdaxVerify,
   devdaxDirectIo,
   devdaxRemap,
+  devdaxCached,
   devdaxBeyondEnd,
   devdaxFileOps,
   devdaxTwoProcesses,

@@ -1,9 +1,10 @@
 // The parts of workloads that need no kernel: info blocks, modules.dep, the declarations themselves.
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { INFO_LENGTH, checksumOf, parseInfoBlock, sealed } from '../../src/workload/shared/info-block.js';
 import { LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry } from '../../src/workload/shared/btt.js';
 import { moduleFiles } from '../../src/workload/shared/modules.js';
 import { parseLabelArea } from '../../src/workload/shared/labels.js';
+import { LEAST_SHOWN, MOST, judgeCached } from '../../src/workload/shared/cached.js';
 import { places, spots } from '../../src/workload/shared/block.js';
 import { sumVmas } from '../../src/workload/shared/walks.js';
 import { workloads } from '../../src/workload/index.js';
@@ -164,4 +165,24 @@ test('smaps is summed over the VMAs of one file in a range, whatever lies betwee
   ].join('');
   expect(sumVmas(smaps, 0x7f0000400000n, 0x7f0000e00000n, '/dev/dax0.0')).toEqual({ start: '7f0000400000', size: 6144 * 1024, rss: 12 * 1024, referenced: 8 * 1024 });
   expect(sumVmas(smaps, 0x7f0000400000n, 0x7f0000e00000n, '/dev/dax1.0')).toBeUndefined();
+});
+
+describe('whether a mapping is cached', () => {
+  const real = { ordinary: [100, 110, 90], warm: [10, 11, 9], flushed: [100, 90, 110] };
+
+  test.each([
+    ['as ordinary memory', { ...real, dax: [100, 110, 90] }, 'cached'],
+    ['slow memory behind the same caches', { ...real, dax: [400, 500, 350] }, 'cached'],
+    ['past the caches', { ...real, dax: [5000, 6000, 9000] }, 'uncached'],
+    ['past the caches, while one round was disturbed', { ...real, ordinary: [100, 6000, 90], dax: [5000, 6000, 9000] }, 'uncached'],
+    ['one slow round among many', { ...real, dax: [100, 11000, 90] }, 'cached'],
+    ['slow, where nothing shows caches', { ...real, flushed: real.warm, dax: [5000, 6000, 9000] }, 'cannot tell'],
+    ['an emulated CPU', { dax: [7, 7, 7], ordinary: [7, 7, 7], warm: [5, 5, 5], flushed: [5, 5, 6] }, 'cannot tell'],
+    ['a clock that stands still', { dax: [0, 0], ordinary: [0, 0], warm: [0, 0], flushed: [0, 0] }, 'cannot tell'],
+  ] as const)('%s', (_, times, verdict) => expect(judgeCached(times).verdict).toBe(verdict));
+
+  test('turns at its bounds', () => {
+    const at = (ratio: number, shown: number): string => judgeCached({ dax: [100 * ratio], ordinary: [100], warm: [100], flushed: [100 * shown] }).verdict;
+    expect([at(MOST, LEAST_SHOWN), at(MOST + 0.1, LEAST_SHOWN), at(MOST + 0.1, LEAST_SHOWN - 0.1)]).toEqual(['cached', 'uncached', 'cannot tell']);
+  });
 });
