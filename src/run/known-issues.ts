@@ -87,6 +87,13 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     why: 'a small entry for a block that another file holds in a huge folio is warned of (see fsdax/reflink)',
   },
   {
+    workload: 'devdax/remap',
+    from: '5.10',
+    until: '6.1',
+    reason: /^BUG: bad pud$/,
+    why: 'mremap of a part of a 1 GiB devdax entry takes the entry for a broken one: "bad pud", and drops it; the data stay right',
+  },
+  {
     workload: 'kernel/pagemap-walk',
     from: '6.15',
     reason: /^small pages: what was stored to should be soft-dirty, and nothing of another entry; was \{"store":0,"pages":0\}$/,
