@@ -80,14 +80,18 @@ export interface FileSystemOptions {
   huge?: boolean;
   /** xfs with shared extents, and the reverse map that memory failures in them need. */
   reflink?: boolean;
+  /** ext4 without journal and copies of its superblock: files can take all of the device but its first megabytes. */
+  bare?: boolean;
 }
 
+const BARE_EXT4 = ['-m', '0', '-N', '64', '-O', '^has_journal,^resize_inode,sparse_super2'];
+
 /** Makes an ext4, ext2 or xfs file system. Destroys the device's content. Throws UnmetNeed where the device is too small. */
-export async function makeFileSystem(kind: string, device: string, { huge = false, reflink = false }: FileSystemOptions = {}): Promise<void> {
+export async function makeFileSystem(kind: string, device: string, { huge = false, reflink = false, bare = false }: FileSystemOptions = {}): Promise<void> {
   switch (kind) {
     case 'ext4':
       // lazy_itable_init=0: no background writer that would go on during the workload.
-      return void (await tool('mke2fs', ['-t', 'ext4', '-F', '-q', '-b', '4096', '-E', `lazy_itable_init=0,lazy_journal_init=0,nodiscard${huge ? ',stride=512,stripe_width=512' : ''}`, device]));
+      return void (await tool('mke2fs', ['-t', 'ext4', '-F', '-q', '-b', '4096', ...(bare ? BARE_EXT4 : []), '-E', `lazy_itable_init=0,lazy_journal_init=0,nodiscard${huge ? ',stride=512,stripe_width=512' : ''}${bare ? ',num_backup_sb=0' : ''}`, device]));
     case 'ext2':
       return void (await tool('mke2fs', ['-t', 'ext2', '-F', '-q', '-b', '4096', '-E', 'nodiscard', device]));
     case 'xfs':

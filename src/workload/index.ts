@@ -54,6 +54,7 @@ import namespaceLabels from './namespace/labels.js';
 import namespaceReadOnly from './namespace/read-only.js';
 import namespaceRoundTrip from './namespace/round-trip.js';
 import namespaceSector from './namespace/sector.js';
+import namespaceStartPad from './namespace/start-pad.js';
 import namespaceSubSection from './namespace/sub-section.js';
 import nodaxExternalLog from './nodax/external-log.js';
 import nodaxMount from './nodax/mount.js';
@@ -110,6 +111,7 @@ export const workloads: readonly Workload[] = [
   namespaceInfoBlock,
   namespaceAttributes,
   namespaceLabels,
+  namespaceStartPad,
   namespaceSubSection,
   namespaceReadOnly,
   namespaceBadBlocks,

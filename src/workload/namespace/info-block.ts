@@ -8,7 +8,7 @@ import { BrokenError } from '../../errors.js';
 import { patternBytes } from '../../native.js';
 import { Mapping } from '../../native.js';
 import { PIECE, expectBlocks, spots, withBlockDevice, writeBlocks } from '../shared/block.js';
-import { INFO_LENGTH, INFO_OFFSET, parseInfoBlock, sealed } from '../shared/info-block.js';
+import { INFO_LENGTH, INFO_OFFSET, parseInfoBlock, readInfoBlock, sealed } from '../shared/info-block.js';
 import { expectOnlyLog } from '../shared/log.js';
 import { allNamespaces, asRawBytes, blockDeviceOf, spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
@@ -42,7 +42,7 @@ export default defineWorkload({
     const elsewhere = { kind: 'words', seed: 96 } as const;
     for (const device of besides) writeBlocks(ctx, device, theirs(device), PIECE, elsewhere);
 
-    const good = await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => readBlock(fd)));
+    const good = await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => readInfoBlock(fd)));
     const info = parseInfoBlock(good);
     ctx.prove('info block', info);
     ctx.expect(info.signature === 'NVDIMM_PFN_INFO' && info.checksumOk && info.mode === 'pmem', 'the kernel\'s own info block should parse, with its checksum right', info);
@@ -86,12 +86,6 @@ async function afterEnabling(spare: Spare): Promise<'pfn' | 'raw' | 'refused'> {
   const device = blockDeviceOf(spare.dev);
   if (device === undefined) return 'refused';
   return path.basename(fs.realpathSync(`/sys/block/${device}/device`)).startsWith('pfn') ? 'pfn' : 'raw';
-}
-
-function readBlock(fd: number): Buffer {
-  using buffer = Mapping.anonymous({ length: INFO_LENGTH });
-  buffer.readFrom(fd, INFO_OFFSET, 0, INFO_LENGTH);
-  return buffer.read(0, INFO_LENGTH).bytes;
 }
 
 function writeBlock(fd: number, block: Buffer): void {

@@ -1,5 +1,7 @@
 // The pfn info block of fsdax and devdax namespaces: 4 KiB at byte 4096 of the raw namespace (drivers/nvdimm/pfn.h:
 // struct nd_pfn_sb). Read and written through the namespace's raw device, never through what it describes.
+import { Mapping } from '../../native.js';
+
 export const INFO_OFFSET = 4096;
 export const INFO_LENGTH = 4096;
 const CHECKSUM = 4088;
@@ -44,6 +46,13 @@ export function parseInfoBlock(block: Buffer): InfoBlock {
     align: block.readUInt32LE(84),
     checksumOk: isWhole(block),
   };
+}
+
+/** The block as it stands on the raw namespace, whose descriptor is open for direct transfers. */
+export function readInfoBlock(fd: number): Buffer {
+  using buffer = Mapping.anonymous({ length: INFO_LENGTH });
+  buffer.readFrom(fd, INFO_OFFSET, 0, INFO_LENGTH);
+  return buffer.read(0, INFO_LENGTH).bytes;
 }
 
 /** Whether a block has the checksum that it says, at byte `at`. */

@@ -1,6 +1,6 @@
 // A namespace that a workload may turn into anything, for what is about namespaces themselves. Guests only: on a machine
 // with data on it nobody would lend one.
-import { bindNamespace, ndAttribute, ndNumber, ndRegions, setNdAttribute, unbindNamespace, type NdNamespace } from '../../device/nd.js';
+import { bindNamespace, ndAttribute, ndNumber, ndRegions, setNdAttribute, unbindNamespace, type NdNamespace, type NdRegion } from '../../device/nd.js';
 import { chardevOf, createNamespace, disableNamespace, disableRegion, enableNamespace, enableRegion, namespaces, type Namespace, type NamespaceRequest } from '../../device/ndctl.js';
 import { waitForFile } from '../../device/provision.js';
 import { tool } from '../../device/tool.js';
@@ -20,9 +20,8 @@ export interface Spare {
   look(): Promise<Namespace | undefined>;
 }
 
-/** The first namespace of the first region, made if there is none. Skips where there is no pmem. */
-export async function spareNamespace(ctx: Context): Promise<Spare> {
-  const [region] = ndRegions();
+/** The first namespace of a region, by default of the first one, made if there is none. Skips where there is no pmem. */
+export async function spareNamespace(ctx: Context, region: NdRegion | undefined = ndRegions()[0]): Promise<Spare> {
   if (!region) return ctx.skip('no pmem region on this machine; boot with memmap=nn!ss, or use a guest layout with pmem');
   const { dev } = region.namespaces[0] ?? (await createNamespace({ region: region.dev }, { mode: 'raw' }));
   return {
@@ -90,3 +89,9 @@ export async function labelledRegion(ctx: Context): Promise<LabelledRegion> {
 
 /** ND_DEVICE_NAMESPACE_PMEM (include/uapi/linux/ndctl.h): labels say what namespaces there are. */
 const LABELLED = '5';
+
+/** ND_DEVICE_NAMESPACE_IO: one namespace that takes the whole region, without labels; what memmap= gives. */
+const UNLABELLED = '4';
+
+/** All regions that are one namespace each. */
+export const legacyRegions = (): NdRegion[] => ndRegions().filter(({ dev }) => ndAttribute(dev, 'nstype') === UNLABELLED);
