@@ -10,6 +10,7 @@ import devdaxFileOps from './devdax/file-ops.js';
 import devdaxKmem from './devdax/kmem.js';
 import devdaxPagemapWalk from './devdax/pagemap-walk.js';
 import devdaxPoison from './devdax/poison.js';
+import devdaxReconfigure from './devdax/reconfigure.js';
 import devdaxRemap from './devdax/remap.js';
 import devdaxSubdivide from './devdax/subdivide.js';
 import devdaxTwoProcesses from './devdax/two-processes.js';
@@ -101,6 +102,7 @@ export const workloads: readonly Workload[] = [
   devdaxFileOps,
   devdaxTwoProcesses,
   devdaxDisable,
+  devdaxReconfigure,
   devdaxKmem,
   devdaxSubdivide,
   devdaxPoison,
