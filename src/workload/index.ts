@@ -16,6 +16,7 @@ import devdaxSubdivide from './devdax/subdivide.js';
 import devdaxTwoProcesses from './devdax/two-processes.js';
 import devdaxVerify from './devdax/verify.js';
 import driverReload from './driver/reload.js';
+import driverUnbindDevdax from './driver/unbind-devdax.js';
 import driverUnbind from './driver/unbind.js';
 import fsdaxFailedMount from './fsdax/failed-mount.js';
 import fsdaxCached from './fsdax/cached.js';
@@ -125,6 +126,7 @@ export const workloads: readonly Workload[] = [
   nodaxMount,
   nodaxExternalLog,
   driverUnbind,
+  driverUnbindDevdax,
   driverReload,
   timingFaults,
   timingMappings,

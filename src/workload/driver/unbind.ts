@@ -9,6 +9,7 @@ import * as native from '../../native.js';
 import { Mapping, verifyBytes, type Pattern } from '../../native.js';
 import { PAGE, PMD, mapFile, openHugeFile, proveLevel } from '../shared/huge.js';
 import { expectOnlyLog } from '../shared/log.js';
+import { panicOnOops } from '../shared/oops.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const pattern: Pattern = { kind: 'words', seed: 131 };
@@ -107,16 +108,6 @@ function useMapping(ctx: Context, mapping: Mapping): void {
     const seen = mapping.verify(offset, PMD, { ...pattern, base: offset } as Pattern);
     ctx.prove(`the mapping, ${what}`, seen.signal ?? 'the data');
     ctx.expect(seen.ok || seen.signal?.signal === 'SIGBUS', `a mapping of a device that is gone, ${what}, should give its data or SIGBUS`, seen);
-  }
-}
-
-/** A kernel that oopses with a lock of this process held would leave it hanging: its panic tells at once. */
-function panicOnOops(ctx: Context): void {
-  for (const [name, value] of [['panic', '-1'], ['panic_on_oops', '1']] as const) {
-    const file = `/proc/sys/kernel/${name}`;
-    const was = fs.readFileSync(file, 'utf8');
-    ctx.cleanup(() => fs.writeFileSync(file, was));
-    fs.writeFileSync(file, value);
   }
 }
 
