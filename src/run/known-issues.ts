@@ -132,6 +132,18 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     reason: /^BUG: unable to handle kernel paging request in (dax_disassociate_entry|zap_huge_pmd|vm_normal_folio_pmd)\b/,
     why: 'struct pages are freed with the driver while a mounted file system and its mappings still use them',
   },
+  {
+    workload: 'driver/unbind-devdax',
+    from: '5.10',
+    reason: /^BUG: unable to handle kernel NULL pointer dereference in (__)?check_vma\b/,
+    why: 'a device without its driver can be opened while somebody has it open, and mapping it then is an oops',
+  },
+  {
+    workload: 'driver/unbind-devdax',
+    from: '5.10',
+    reason: /^WARNING: refcount bug in cdev_put$/,
+    why: 'binding the driver again starts to count anew who has the device open: closing what was open before is one too many',
+  },
 ];
 
 /** The result, or its xfail where a known issue of this kernel says just that. */
