@@ -53,6 +53,7 @@ import namespaceBadBlocks from './namespace/bad-blocks.js';
 import namespaceBttDamage from './namespace/btt-damage.js';
 import namespaceInfoBlock from './namespace/info-block.js';
 import namespaceLabels from './namespace/labels.js';
+import namespaceOldStartPad from './namespace/old-start-pad.js';
 import namespaceReadOnly from './namespace/read-only.js';
 import namespaceRoundTrip from './namespace/round-trip.js';
 import namespaceSector from './namespace/sector.js';
@@ -115,6 +116,7 @@ export const workloads: readonly Workload[] = [
   namespaceAttributes,
   namespaceLabels,
   namespaceStartPad,
+  namespaceOldStartPad,
   namespaceSubSection,
   namespaceReadOnly,
   namespaceBadBlocks,

@@ -1,6 +1,8 @@
 // The parts of workloads that need no kernel: info blocks, modules.dep, the declarations themselves.
 import { describe, expect, test } from 'vitest';
 import { INFO_LENGTH, checksumOf, parseInfoBlock, sealed } from '../../src/workload/shared/info-block.js';
+import { expect, test } from 'vitest';
+import { INFO_LENGTH, checksumOf, padded, parseInfoBlock, sealed } from '../../src/workload/shared/info-block.js';
 import { LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry } from '../../src/workload/shared/btt.js';
 import { moduleFiles } from '../../src/workload/shared/modules.js';
 import { parseLabelArea } from '../../src/workload/shared/labels.js';
@@ -132,6 +134,23 @@ test.each([[1, 0, 0], [1, 2, 1], [3, 2, 0], [1, 3, 0], [3, 1, 1]])('of the log e
 });
 
 test('a log group that nobody wrote has no entry', () => expect(newestLogEntry(Buffer.alloc(LOG_GROUP))).toBeUndefined());
+
+test('an info block is padded as kernels before 5.3 did', () => {
+  const MiB = 1 << 20;
+  const block = Buffer.alloc(INFO_LENGTH, 0);
+  block.write('NVDIMM_PFN_INFO', 0, 'latin1');
+  block.writeUInt16LE(1, 52);
+  block.writeUInt16LE(4, 54);
+  block.writeUInt32LE(2, 72);
+  block.writeUInt32LE(2 * MiB, 84);
+  block.writeUInt32LE(4096, 88); // of version 1.4
+  const old = padded(sealed(block), { start: 0x1_5c00_0000, size: 512 * MiB }, { startPad: 64 * MiB, endTrunc: 64 * MiB });
+  // 384 MiB are left, whose page map of 6 MiB begins behind 8 KiB.
+  expect(parseInfoBlock(old)).toEqual({
+    signature: 'NVDIMM_PFN_INFO', version: '1.2', dataOffset: 8 * MiB, pages: (376 * MiB) / 4096, mode: 'pmem', startPad: 64 * MiB, endTrunc: 64 * MiB, align: 2 * MiB, checksumOk: true,
+  });
+  expect(old.readUInt32LE(88)).toBe(0);
+});
 
 test('the info block of a translation table is known by its checksum', () => {
   const info = Buffer.alloc(4096);

@@ -6,9 +6,8 @@ import path from 'node:path';
 import type { NdNamespace } from '../../device/nd.js';
 import { BrokenError } from '../../errors.js';
 import { patternBytes } from '../../native.js';
-import { Mapping } from '../../native.js';
 import { PIECE, expectBlocks, spots, withBlockDevice, writeBlocks } from '../shared/block.js';
-import { INFO_LENGTH, INFO_OFFSET, parseInfoBlock, readInfoBlock, sealed } from '../shared/info-block.js';
+import { parseInfoBlock, readInfoBlock, sealed, writeInfoBlock } from '../shared/info-block.js';
 import { expectOnlyLog } from '../shared/log.js';
 import { allNamespaces, asRawBytes, blockDeviceOf, spareNamespace, type Spare } from '../shared/namespaces.js';
 import { defineWorkload, type Context } from '../types.js';
@@ -51,7 +50,7 @@ export default defineWorkload({
       ctx.step(name);
       const bad = Buffer.from(good);
       damage(bad);
-      await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => writeBlock(fd, seal ? sealed(bad) : bad)));
+      await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => writeInfoBlock(fd, seal ? sealed(bad) : bad)));
       const became = await afterEnabling(spare);
       ctx.prove(name, became);
       ctx.expect(became !== 'pfn', `${name}: the info block should be refused, and the namespace not come up by it`, { became });
@@ -61,7 +60,7 @@ export default defineWorkload({
     }
 
     ctx.step('repaired');
-    await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => writeBlock(fd, good)));
+    await asRawBytes(spare, (device) => withBlockDevice(device, (fd) => writeInfoBlock(fd, good)));
     const became = await afterEnabling(spare);
     ctx.expect(became === 'pfn', 'with its info block put right the namespace should come up by it again', { became });
     expectBlocks(ctx, made.path, offsets, PIECE, pattern, 'repaired');
@@ -86,10 +85,4 @@ async function afterEnabling(spare: Spare): Promise<'pfn' | 'raw' | 'refused'> {
   const device = blockDeviceOf(spare.dev);
   if (device === undefined) return 'refused';
   return path.basename(fs.realpathSync(`/sys/block/${device}/device`)).startsWith('pfn') ? 'pfn' : 'raw';
-}
-
-function writeBlock(fd: number, block: Buffer): void {
-  using buffer = Mapping.anonymous({ length: INFO_LENGTH });
-  buffer.write(0, block);
-  buffer.writeTo(fd, INFO_OFFSET, 0, INFO_LENGTH);
 }

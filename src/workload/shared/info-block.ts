@@ -1,6 +1,7 @@
 // The pfn info block of fsdax and devdax namespaces: 4 KiB at byte 4096 of the raw namespace (drivers/nvdimm/pfn.h:
 // struct nd_pfn_sb). Read and written through the namespace's raw device, never through what it describes.
 import { Mapping } from '../../native.js';
+import { MiB, roundUp } from '../../units.js';
 
 export const INFO_OFFSET = 4096;
 export const INFO_LENGTH = 4096;
@@ -55,6 +56,12 @@ export function readInfoBlock(fd: number): Buffer {
   return buffer.read(0, INFO_LENGTH).bytes;
 }
 
+export function writeInfoBlock(fd: number, block: Buffer): void {
+  using buffer = Mapping.anonymous({ length: INFO_LENGTH });
+  buffer.write(0, block);
+  buffer.writeTo(fd, INFO_OFFSET, 0, INFO_LENGTH);
+}
+
 /** Whether a block has the checksum that it says, at byte `at`. */
 export const isWhole = (block: Buffer, at = CHECKSUM): boolean => checksumOf(block, at) === block.readBigUInt64LE(at);
 
@@ -64,3 +71,22 @@ export function sealed(block: Buffer): Buffer {
   copy.writeBigUInt64LE(checksumOf(copy), CHECKSUM);
   return copy;
 }
+
+/** The same block as nd_pfn_init() wrote it before 5.3, version 1.2, for a namespace of `size` bytes at `start`. */
+export function padded(block: Buffer, { start, size }: { start: number; size: number }, { startPad, endTrunc }: { startPad: number; endTrunc: number }): Buffer {
+  const { align } = parseInfoBlock(block);
+  const usable = size - startPad - endTrunc;
+  const map = roundUp((64 * (usable - 8192)) / 4096, HUGE);
+  const dataOffset = roundUp(start + startPad + 8192 + map, align) - start - startPad;
+  const copy = Buffer.from(block);
+  copy.writeUInt16LE(2, 54);
+  copy.writeBigUInt64LE(BigInt(dataOffset), 56);
+  copy.writeBigUInt64LE(BigInt((usable - dataOffset) / 4096), 64);
+  copy.writeUInt32LE(startPad, 76);
+  copy.writeUInt32LE(endTrunc, 80);
+  copy.fill(0, 88, CHECKSUM); // of later versions
+  return sealed(copy);
+}
+
+/** A page map takes whole huge pages. */
+const HUGE = 2 * MiB;
