@@ -1,7 +1,5 @@
 // The parts of workloads that need no kernel: info blocks, modules.dep, the declarations themselves.
 import { describe, expect, test } from 'vitest';
-import { INFO_LENGTH, checksumOf, parseInfoBlock, sealed } from '../../src/workload/shared/info-block.js';
-import { expect, test } from 'vitest';
 import { INFO_LENGTH, checksumOf, padded, parseInfoBlock, sealed } from '../../src/workload/shared/info-block.js';
 import { LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry } from '../../src/workload/shared/btt.js';
 import { moduleFiles } from '../../src/workload/shared/modules.js';
