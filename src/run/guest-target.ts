@@ -13,6 +13,7 @@ import { Session, type GuestEnd } from '../guest/session.js';
 import { RestoreError, discardState, restore, resume, savedState, waitReady, type Booted, type SavedState } from '../guest/state.js';
 import { isComplaint, parseKernelLog, type Finding } from '../kernel/klog.js';
 import { notNow } from './execute.js';
+import { lackOf } from './needs.js';
 import type { PlannedInstance } from './plan.js';
 import { PreparedGuests } from './prepared-guests.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
@@ -35,6 +36,8 @@ export interface GuestTargetOptions {
   thorough: boolean;
   /** --span, bytes. */
   span?: number;
+  /** The user's script has been run in the guest. */
+  ownSetup: boolean;
   progress: (text: string) => void;
 }
 
@@ -96,6 +99,9 @@ export class GuestTarget implements Target {
   async run(instance: PlannedInstance, options: InstanceOptions): Promise<TargetResult> {
     const started = Date.now();
     const { config, accelWhy } = this.#options;
+    const about = { kernel: this.kernel, layout: config.layout.name, accel: `${config.accel} (${accelWhy})`, clock: config.clock };
+    const lacking = this.#lackOf(instance);
+    if (lacking !== undefined) return { ...empty('skip', lacking), ...about, seconds: 0 };
     const console = `console-${options.file}.log`;
     const files = { console: path.join(options.folder, console), events: path.join(options.folder, `.events-${options.file}`), job: path.join(options.folder, `.job-${options.file}`) };
     const judged = await this.#attempt(instance, options, files);
@@ -103,11 +109,8 @@ export class GuestTarget implements Target {
     fs.rmSync(files.events, { force: true });
     return {
       ...judged,
-      kernel: this.kernel,
-      layout: config.layout.name,
+      ...about,
       seconds: (Date.now() - started) / 1000,
-      accel: `${config.accel} (${accelWhy})`,
-      clock: config.clock,
       console,
       ...(digest === undefined ? {} : { digest }),
     };
@@ -117,7 +120,12 @@ export class GuestTarget implements Target {
   expect(instances: readonly PlannedInstance[]): void {
     const { config, snapshot } = this.#options;
     // Counted runs repeat an instance alone as it went among others; coverage is of what leads to a place, too.
-    if (snapshot && config.clock === 'wall' && !config.coverage) this.#prepared.expect(instances);
+    if (snapshot && config.clock === 'wall' && !config.coverage) this.#prepared.expect(instances.filter((instance) => this.#lackOf(instance) === undefined));
+  }
+
+  #lackOf({ workload }: PlannedInstance): string | undefined {
+    const { config, ownSetup } = this.#options;
+    return lackOf({ ...config, ownSetup }, workload);
   }
 
   async #attempt(instance: PlannedInstance, options: InstanceOptions, files: InstanceFiles): Promise<InstanceResult> {

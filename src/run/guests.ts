@@ -139,7 +139,7 @@ export async function makeTarget(guests: Guests, { kernel, layout }: GuestCell, 
     ...(boot === undefined ? {} : { boot }),
   };
   const config = instances ? withFileSystems(full, image, instances) : full;
-  return new GuestTarget({ config, image, accelWhy: choice.why, load, snapshot: options.snapshot, thorough, ...(span === undefined ? {} : { span }), progress });
+  return new GuestTarget({ config, image, accelWhy: choice.why, load, snapshot: options.snapshot, thorough, ownSetup: options.guestSetup !== undefined, ...(span === undefined ? {} : { span }), progress });
 }
 
 /** What run.json keeps of a guest, besides how its boot went. */

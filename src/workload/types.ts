@@ -24,6 +24,10 @@ export interface Needs {
   files?: readonly string[];
   /** May destroy more than its device (crash the kernel on purpose): guests only. */
   guest?: boolean;
+  /** Memory that not every guest has: NVDIMM devices with label areas, or memory set aside for devdax. A guest without is not started. */
+  memory?: 'nvdimm' | 'soft-reserved';
+  /** The caches of a real CPU: an emulated one has none, and is not started. */
+  caches?: boolean;
 }
 
 export interface MetricDeclaration {

@@ -2,7 +2,7 @@
 import { afterAll, expect, test } from 'vitest';
 import fs from 'node:fs';
 import path from 'node:path';
-import { fixtures, runJson, temporary } from './daxrig.js';
+import { daxrig, fixtures, runJson, temporary } from './daxrig.js';
 
 const folder = temporary('lies');
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
@@ -11,6 +11,8 @@ const lies = path.join(fixtures, 'workloads/lies.mjs');
 
 test('every workload notices a lie', async () => {
   const { code, document } = await runJson(['lie/*', '--load', lies, '--out', path.join(folder, 'default')]);
+  const told = JSON.parse((await daxrig(['workloads', '--json', '--load', lies])).stdout) as { workloads: { name: string }[] };
+  expect(new Set(document.results.map(({ workload }) => workload))).toEqual(new Set(told.workloads.map(({ name }) => name).filter((name) => name.startsWith('lie/'))));
   const others = document.results.filter(({ outcome }) => outcome !== 'fail' && outcome !== 'skip').map(({ id, outcome, reason }) => ({ id, outcome, reason }));
   expect(others).toEqual([]);
   // Nobody's device stays away for a failure.
@@ -24,6 +26,7 @@ test('every workload notices a lie', async () => {
 test.each([
   ['nfit', [], ['lie/namespace-labels', 'lie/namespace-sub-section', 'lie/namespace-bad-blocks', 'lie/namespace-attributes']],
   ['hmem', [], ['lie/devdax-subdivide']],
+  ['colliding', [], ['lie/namespace-old-start-pad', 'lie/namespace-start-pad']],
   ['huge', ['--param', 'align=1G'], ['lie/devdax-poison-faults', 'lie/devdax-two-processes']],
 ] as const)('so do those that need the layout %s', async (layout, params, names) => {
   const { document } = await runJson([...names, ...params, '--load', lies, '--layout', layout, '--out', path.join(folder, layout)]);

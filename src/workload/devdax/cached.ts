@@ -9,7 +9,7 @@ export default defineWorkload({
   name: 'devdax/cached',
   about: 'a devdax device read twice, against ordinary memory in the same rounds: an uncached mapping would take 50 times as long. Needs real caches',
   guards: ['ndctl device-dax: verify_data, cached mappings', 'kernel track_pfn_insert on devdax'],
-  needs: { dax: 'devdax', size: 8 * PMD },
+  needs: { dax: 'devdax', caches: true, size: 8 * PMD },
   params: { map: ['mem', 'dev'], align: ['2M', '4K', '1G'] },
   thorough: { map: ['dev'], align: ['4K', '1G'] },
   run(ctx: Context) {

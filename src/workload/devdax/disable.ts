@@ -15,7 +15,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax, revoke of mappings', 'kernel kill_dev_dax'],
   needs: { dax: 'devdax', size: 8 * PMD, tools: ['ndctl'] },
   params: { align: ['2M', '4K', '1G'] },
-  thorough: { align: ['1G'] },
+  thorough: { align: ['4K', '1G'] },
   async run(ctx: Context) {
     const { path, namespace, align } = ctx.devdax;
     if (namespace === undefined) return ctx.skip('needs a namespace that may be disabled: run it in a guest');

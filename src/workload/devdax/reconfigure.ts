@@ -17,7 +17,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax, revoke of mappings: reconfigured', 'kernel kill_dev_dax, dax_alive'],
   needs: { dax: 'devdax', size: 16 * PMD, tools: ['ndctl'], guest: true },
   params: { align: ['2M', '4K'] },
-  thorough: { align: ['4K'] }, // devdax/disable has small pages
+  thorough: { align: ['4K'] }, // devdax/fault has small pages
   async run(ctx: Context) {
     const { path, align, asBlockDevice } = ctx.devdax;
     if (asBlockDevice === undefined) return ctx.skip('needs a namespace that may be reconfigured: run it in a guest');

@@ -20,7 +20,7 @@ export default defineWorkload({
   name: 'devdax/subdivide',
   about: 'a soft-reserved region as several devices by daxctl: made, grown, shrunk, destroyed, made of given ranges, used as system-ram; each shows its own memory alone',
   guards: ['ndctl daxctl-create.sh, daxctl-devices.sh', 'kernel alloc_dev_dax_range, dev_dax_shrink, mapping_store, dax_pgoff_to_phys'],
-  needs: { guest: true, tools: ['daxctl'], kconfig: ['DEV_DAX_HMEM'] },
+  needs: { guest: true, memory: 'soft-reserved', tools: ['daxctl'], kconfig: ['DEV_DAX_HMEM'] },
   timeout: 120,
   metrics: [{ name: 'create', unit: 'ns', better: 'lower' }, { name: 'destroy', unit: 'ns', better: 'lower' }],
   async run(ctx: Context) {

@@ -14,7 +14,7 @@ export default defineWorkload({
   guards: ['ndctl device-dax: verify_data, private and misaligned maps', 'R3: data offset'],
   needs: { dax: 'devdax', size: 8 * PMD },
   params: { map: ['mem', 'dev'], align: ['2M', '4K', '1G'] },
-  thorough: { align: ['4K', '1G'] },
+  thorough: { map: ['dev'], align: ['4K', '1G'] },
   quick: { map: ['mem'] },
   async run(ctx: Context) {
     const { devdax } = ctx;

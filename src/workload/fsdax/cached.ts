@@ -8,7 +8,7 @@ export default defineWorkload({
   name: 'fsdax/cached',
   about: 'a file on DAX read twice, against ordinary memory in the same rounds: an uncached mapping would take 50 times as long. Needs real caches',
   guards: ['ndctl device-dax: cached mappings, of files', 'kernel track_pfn_insert on DAX files'],
-  needs: { dax: 'fsdax', size: 64 * PMD },
+  needs: { dax: 'fsdax', caches: true, size: 64 * PMD },
   params: { fs: ['ext4', 'xfs'], map: ['mem', 'dev'] },
   thorough: { fs: ['xfs'], map: ['dev'] }, // the memory type is the device's
   run(ctx: Context) {

@@ -24,7 +24,7 @@ export default defineWorkload({
   name: 'namespace/bad-blocks',
   about: 'a memory error becomes a bad block: read(2), mappings and O_DIRECT refuse it alone, writes mend it or are refused, it is known after re-enabling',
   guards: ['ndctl daxdev-errors.sh, inject-error.sh, clear.sh, dax-errors.sh, pmem-errors.sh', 'kernel nvdimm_badblocks_populate, pmem_do_read, pmem_recovery_write'],
-  needs: { guest: true, tools: ['ndctl', 'mke2fs', 'mkfs.xfs'], files: ['/sys/bus/nd/devices'], kconfig: ['X86_MCE_INJECT'] },
+  needs: { guest: true, memory: 'nvdimm', tools: ['ndctl', 'mke2fs', 'mkfs.xfs'], files: ['/sys/bus/nd/devices'], kconfig: ['X86_MCE_INJECT'] },
   params: { fs: ['ext4', 'xfs'] },
   expectsLog: ['mce', 'dax-off'],
   async run(ctx: Context) {

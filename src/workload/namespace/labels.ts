@@ -21,7 +21,7 @@ export default defineWorkload({
   name: 'namespace/labels',
   about: 'labelled namespaces made, renamed, grown, destroyed and made anew, the label area wiped and put back: labels, sysfs and data agree each time',
   guards: ['ndctl multi-dax.sh, label-compat.sh, track-uuid.sh, create.sh: namespaces side by side', 'kernel nd_pmem_namespace_label_update, scan_allocate, init_active_labels'],
-  needs: { guest: true, tools: ['ndctl'], files: ['/sys/bus/nd/devices'] },
+  needs: { guest: true, memory: 'nvdimm', tools: ['ndctl'], files: ['/sys/bus/nd/devices'] },
   metrics: [{ name: 'create', unit: 'ns', better: 'lower' }, { name: 'region off and on', unit: 'ns', better: 'lower' }],
   async run(ctx: Context) {
     const region = await labelledRegion(ctx);

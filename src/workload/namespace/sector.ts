@@ -22,8 +22,8 @@ export default defineWorkload({
   guards: ['ndctl btt-check.sh, btt-errors.sh, btt-pad-compat.sh: data', 'kernel nd_btt'],
   needs: { guest: true, tools: ['ndctl', 'mke2fs'], files: ['/sys/bus/nd/devices'] },
   // 520: 512 bytes with 8 of metadata, which the kernel keeps beside them (btt_rw_integrity).
-  params: { sector: [512, 4096, 520] },
-  thorough: { sector: [520] },
+  params: { sector: [4096, 512, 520] },
+  thorough: { sector: [512, 520] },
   expectsLog: ['dax-off'],
   async run(ctx: Context) {
     const sectorSize = Number(ctx.params.sector);

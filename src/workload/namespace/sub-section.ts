@@ -18,7 +18,7 @@ export default defineWorkload({
   name: 'namespace/sub-section',
   about: 'devdax namespaces of 16 MiB and more, side by side in shared memory sections, on and off in any order: neighbours keep data and struct pages',
   guards: ['ndctl sub-section.sh, align.sh', 'kernel 5.3: section_activate, section_deactivate'],
-  needs: { guest: true, tools: ['ndctl'], files: ['/sys/bus/nd/devices'] },
+  needs: { guest: true, memory: 'nvdimm', tools: ['ndctl'], files: ['/sys/bus/nd/devices'] },
   params: { map: ['mem', 'dev'] },
   thorough: { map: ['dev'] },
   async run(ctx: Context) {
