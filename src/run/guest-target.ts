@@ -140,7 +140,7 @@ export class GuestTarget implements Target {
       return empty('broken', messageOf(error));
     }
     try {
-      return (await this.#follow(session, instance, options)) ?? empty('broken', 'the guest prepared for a job that it had not');
+      return notTheEmulator((await this.#follow(session, instance, options)) ?? empty('broken', 'the guest prepared for a job that it had not'), instance);
     } finally {
       const ending = session.close();
       this.#ending.add(ending);
@@ -316,9 +316,15 @@ async function explained(session: Session, instance: PlannedInstance, why: strin
   const { findings, log } = consoleFindings(session);
   const complaint = worst(findings, instance);
   if (!complaint) return { ...empty('lost', `${why}; the console does not say why`), findings, log };
-  const flags = impossibleFlags(complaint.excerpt);
-  if (flags !== undefined) return { ...empty('broken', `${complaint.title}, with EFLAGS ${flags}, which no x86 CPU can have: the emulator lost them, not the kernel; run it again, or with a newer QEMU (${why})`), findings, log, detail: complaint.excerpt };
-  return { ...empty('fail', `${complaint.title} (${why})`), findings, log, detail: complaint.excerpt };
+  return notTheEmulator({ ...empty('fail', `${complaint.title} (${why})`), findings, log, detail: complaint.excerpt }, instance);
+}
+
+/** The result, or that it broke, where the kernel went down with flags that the emulator must have lost. */
+function notTheEmulator(result: InstanceResult, instance: PlannedInstance): InstanceResult {
+  const complaint = result.outcome === 'fail' ? worst(result.findings, instance) : undefined;
+  const flags = complaint && impossibleFlags(complaint.excerpt);
+  if (flags === undefined) return result;
+  return { ...result, outcome: 'broken', reason: `${complaint!.title}, with EFLAGS ${flags}, which no x86 CPU can have: the emulator lost them, not the kernel; run it again, or with a newer QEMU (${result.reason})` };
 }
 
 /** A panic speaks for the reports before it; otherwise the first complaint is the cause of the others. */

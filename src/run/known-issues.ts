@@ -41,6 +41,18 @@ const KNOWN_ISSUES: readonly KnownIssue[] = [
     why: 'write(2) takes the entry of new blocks out of a file while a fault maps it: the folio is let go of while still mapped',
   },
   {
+    workload: 'fsdax/pte-pmd-conflict',
+    from: '6.15',
+    reason: /^every operation of the race should end; was .*(ext4_wait_dax_page|xfs_wait_dax_page).*dax_break_layout/,
+    why: 'zeroing waits for a page to have no user at all: one that maps it meanwhile keeps it waiting for ever',
+  },
+  {
+    workload: 'fsdax/pte-pmd-conflict',
+    from: '6.15',
+    reason: /^(huge|small|mapper)\.(stamp|load) should meet nothing but success; was \{"errors":\{\},"signals":\{"BUS_ADRERR":\d+\}\}$/,
+    why: 'a fault finds the folio that it is to map let go of meanwhile, and ends in SIGBUS',
+  },
+  {
     workload: 'fsdax/dma-truncate',
     from: '6.1',
     until: '6.2',

@@ -42,6 +42,7 @@ export default defineWorkload({
     const counts = { huge: counter(ctx, 'fs_dax/dax_pmd_fault_done', SERVED), small: counter(ctx, 'fs_dax/dax_pte_fault_done', SERVED) };
     const result = await runRace(ctx, {
       rounds: 1200,
+      hangs: true,
       actors: [
         {
           name: 'huge',
