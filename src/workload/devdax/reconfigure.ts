@@ -5,8 +5,8 @@ import fs from 'node:fs';
 import { waitForFile } from '../../device/provision.js';
 import { Mapping, type Pattern } from '../../native.js';
 import { expectBlocks, writeBlocks } from '../shared/block.js';
-import { levelOf, mapDevdax, openDevdax } from '../shared/devdax-map.js';
-import { PAGE, PMD, proveLevel } from '../shared/huge.js';
+import { expectGone, levelOf, mapDevdax, openDevdax } from '../shared/devdax-map.js';
+import { PMD, proveLevel } from '../shared/huge.js';
 import { defineWorkload, type Context } from '../types.js';
 
 type Words = Extract<Pattern, { kind: 'words' }>;
@@ -36,7 +36,7 @@ export default defineWorkload({
     await asBlockDevice(async (device, offset) => {
       const places = [0, step].map((at) => offset + at);
       writeBlocks(ctx, device, places, PMD, theirs);
-      expectGone(ctx, mapping, step, 'fsdax');
+      await expectGone(ctx, mapping, step, 'fsdax');
       ctx.prove('fsdax: a new mapping by the old descriptor', await ctx.expectError('a new mapping by the old descriptor', ['ENXIO', 'ENODEV'], () => Mapping.map({ fd, length: step, align: step }).close()));
       ctx.prove('fsdax: opening it', await ctx.expectError('opening a device that is gone', ['ENOENT', 'ENXIO', 'ENODEV'], () => fs.closeSync(fs.openSync(path, 'r+'))));
       expectBlocks(ctx, device, places, PMD, theirs, 'after the old mapping was used');
@@ -46,7 +46,7 @@ export default defineWorkload({
     await waitForFile(path);
 
     ctx.step('devdax again');
-    expectGone(ctx, mapping, step, 'devdax again');
+    await expectGone(ctx, mapping, step, 'devdax again');
     const again = fs.openSync(path, 'r+');
     try {
       using fresh = Mapping.map({ fd: again, length: 2 * step, align: step });
@@ -58,19 +58,9 @@ export default defineWorkload({
       const check = fresh.verify(0, PMD, last);
       ctx.expect(check.ok, 'a new mapping should keep what is stored through it', check);
       proveLevel(ctx, ctx.devdax, fresh, 0, levelOf(align), 'a new mapping');
-      expectGone(ctx, mapping, step, 'beside a new mapping');
+      await expectGone(ctx, mapping, step, 'beside a new mapping');
     } finally {
       fs.closeSync(again);
     }
   },
 });
-
-/** Expects SIGBUS of each page of a mapping whose device is gone, whether it was faulted before (below `step`) or not. */
-function expectGone(ctx: Context, mapping: Mapping, step: number, when: string): void {
-  for (const [what, offset] of [['faulted', 0], ['faulted', PMD - PAGE], ['unfaulted', step], ['unfaulted', 2 * step - PAGE]] as const)
-    for (const access of ['read', 'rmw'] as const) {
-      const { signal, done } = mapping.touch({ offset, count: 1, access });
-      ctx.prove(`${when}: ${what}, ${access}`, signal ?? 'data');
-      ctx.expect(signal?.signal === 'SIGBUS', `${when}: ${access} of a page that was ${what} should be SIGBUS in a mapping from before`, { offset, signal, done });
-    }
-}

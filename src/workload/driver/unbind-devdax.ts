@@ -5,10 +5,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { waitForFile } from '../../device/provision.js';
 import { Mapping } from '../../native.js';
-import { levelOf, mapDevdax } from '../shared/devdax-map.js';
-import { PAGE, PMD, proveLevel } from '../shared/huge.js';
+import { expectGone, levelOf, mapDevdax } from '../shared/devdax-map.js';
+import { PMD, proveLevel } from '../shared/huge.js';
 import { panicOnOops } from '../shared/oops.js';
-import { startPeer, type Peer } from '../shared/peer.js';
+import { startPeer } from '../shared/peer.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const pattern = { kind: 'words', seed: 151, base: 0 } as const;
@@ -56,7 +56,7 @@ export default defineWorkload({
     ctx.step(`unbinding ${device} from ${path.basename(driver)}`);
     await fs.promises.writeFile(path.join(driver, 'unbind'), device);
     bound = false;
-    await expectGone(ctx, mapping, peer, step);
+    await expectGone(ctx, mapping, step, 'without its driver', peer);
     ctx.prove('a new mapping by the old descriptor', await ctx.expectError('a new mapping by the old descriptor', GONE, () => Mapping.map({ fd, length: step, align: step }).close()));
     if (old === 'reopened') await expectNoEntry(ctx, node, step);
     if (old !== 'kept') {
@@ -84,18 +84,6 @@ export default defineWorkload({
     await expectData(ctx, node, step, 'with all closed that was open before');
   },
 });
-
-/** Expects SIGBUS of each page in both processes, whether it was faulted before (below `step`) or not. */
-async function expectGone(ctx: Context, mapping: Mapping, peer: Peer, step: number): Promise<void> {
-  for (const [what, offset] of [['faulted', 0], ['faulted', PMD - PAGE], ['unfaulted', step], ['unfaulted', 2 * step - PAGE]] as const)
-    for (const access of ['read', 'rmw'] as const) {
-      const touched = [['this process', mapping.touch({ offset, count: 1, access })], ['another process', await peer.ask({ do: 'touch', offset, count: 1, access })]] as const;
-      for (const [who, { signal, done }] of touched) {
-        ctx.prove(`${who}: ${what}, ${access}`, signal ?? 'data');
-        ctx.expect(signal?.signal === 'SIGBUS', `${who}: ${access} of a page that was ${what} should be SIGBUS without the driver`, { offset, signal, done });
-      }
-    }
-}
 
 /** Expects that nobody new maps it while others have it open, when its node can be opened still (fs/char_dev.c: chrdev_open, i_cdev). */
 async function expectNoEntry(ctx: Context, node: string, step: number): Promise<void> {

@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import { Mapping } from '../../native.js';
 import { formatSize } from '../../units.js';
-import { PMD, mapped } from './huge.js';
+import { PAGE, PMD, mapped } from './huge.js';
+import type { Peer } from './peer.js';
 import type { Context } from '../types.js';
 
 export function openDevdax(ctx: Context): number {
@@ -23,3 +24,20 @@ export const mapDevdax = (ctx: Context, fd: number, offset: number, length: numb
 
 /** The page-table level that a devdax device of this alignment maps by. */
 export const levelOf = (align: number): 'pte' | 'pmd' | 'pud' => (align >= 1 << 30 ? 'pud' : align >= PMD ? 'pmd' : 'pte');
+
+/**
+ * Expects SIGBUS of each page of a mapping whose device is gone, and of the same in another process, whether the page was faulted before (below
+ * `step`) or not.
+ */
+export async function expectGone(ctx: Context, mapping: Mapping, step: number, when: string, peer?: Peer): Promise<void> {
+  for (const [what, offset] of [['faulted', 0], ['faulted', PMD - PAGE], ['unfaulted', step], ['unfaulted', 2 * step - PAGE]] as const)
+    for (const access of ['read', 'rmw'] as const) {
+      const touched = [['this process', mapping.touch({ offset, count: 1, access })], ['another process', await peer?.ask({ do: 'touch', offset, count: 1, access })]] as const;
+      for (const [who, found] of touched) {
+        if (found === undefined) continue;
+        const { signal, done } = found;
+        ctx.prove(`${when}, ${who}: ${what}, ${access}`, signal ?? 'data');
+        ctx.expect(signal?.signal === 'SIGBUS', `${when}, ${who}: ${access} of a page that was ${what} should be SIGBUS in a mapping from before`, { offset, signal, done });
+      }
+    }
+}
