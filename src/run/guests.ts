@@ -71,6 +71,7 @@ export async function resolveGuests(options: GuestOptions, progress: Progress): 
   layouts.forEach(checkHostMemory);
   checkJobs(options.jobs);
   const counted = options.clock === 'icount';
+  if (counted && options.accel === 'kvm') throw new UsageError('--accel kvm: instructions are counted by TCG only; leave --clock icount or --accel kvm out');
   if (counted && (options.guestCpus ?? 1) !== 1) throw new UsageError('--guest-cpus: instructions are counted on one CPU; leave it out with --clock icount');
   if (options.guestCpus !== undefined && (!Number.isInteger(options.guestCpus) || options.guestCpus < 1 || options.guestCpus > 64)) throw new UsageError(`--guest-cpus ${options.guestCpus}: a whole number from 1 to 64`);
   // A folder each: two files may have one name.

@@ -61,6 +61,7 @@ export async function run(options: RunOptions, { observer, progress, signal }: R
   if (local && options.kernel.length > 0) throw new UsageError('--kernel is for guests; a local target runs on the kernel of this machine');
 
   const instances = planned(options, chosen, only);
+  if (options.gdb) expectOne(instances.length * options.seeds.length * options.repeat);
   // Made before the long preparations, so that a folder that cannot be written is known first; taken back if they fail.
   const directory = RunDirectory.create(options.out);
   const prepared = await (async () => {
@@ -150,6 +151,11 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
 const planned = ({ names, param, extent }: RunOptions, chosen: ReturnType<typeof chooseWorkloads>, only: Map<string, string[]>, fixed: Record<string, ParamValue> = {}): PlannedInstance[] =>
   plan(chosen, { only, fixed, extent, eachOnce: takesEachOnce(names, param, extent) });
 
+/** Throws UsageError: there is one debugger. */
+function expectOne(runs: number): void {
+  if (runs !== 1) throw new UsageError(`--gdb stops one instance, and ${runs} are chosen; narrow them by name and --param`);
+}
+
 const spanOf = ({ span }: RunOptions): { span?: number } => (span === undefined ? {} : { span });
 
 /** Parameters that a device of the user's has already decided. */
@@ -165,7 +171,7 @@ async function prepareGuests(asked: RunOptions, instances: PlannedInstance[], pr
   if (profile) configChanges(profile, guests).forEach(progress);
   else if (asked.profile !== undefined) progress(`profile ${asked.profile} saved as ${saveProfile(asked.profile, options, guests)}`);
   const runs = instances.length * options.seeds.length * options.repeat * guests.cells.length;
-  if (options.gdb && runs !== 1) throw new UsageError(`--gdb stops one instance, and ${runs} are chosen; narrow them by name and --param`);
+  if (options.gdb) expectOne(runs);
   const jobs = options.jobs ?? defaultJobs(guests, runs);
   const suspects: Prepared['suspects'] = [];
   const coverable = new Map<string, FunctionsByModule[]>();

@@ -9,7 +9,7 @@ afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 it('repeats to the bit for one seed, with memory failure in it, and differs for another', async () => {
   const run = async (name: string, ...more: string[]): Promise<{ digest?: string; log: string[]; evidence: unknown; outcome: string; reason?: string }[]> =>
-    (await runJson(['fsdax/poison', 'kpageflags/walk', '--param', 'fs=ext4', '--param', 'map=mem', '--clock', 'icount', '--out', path.join(folder, name), ...more])).document.results;
+    (await runJson(['fsdax/poison', 'kpageflags/walk', '--param', 'fs=ext4', '--param', 'map=mem', '--param', 'share=shared', '--clock', 'icount', '--out', path.join(folder, name), ...more])).document.results;
   const first = await run('a', '--seed', '7', '--repeat', '1');
   const second = await run('b', '--seed', '7', '--jobs', '1');
   const other = await run('c', '--seed', '8');

@@ -13,7 +13,9 @@ function checkout(folder: string, source: string): void {
   cpSync(join(root, 'scripts/build-addon.mjs'), join(folder, 'scripts/build-addon.mjs'));
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
   writeFileSync(join(folder, 'native/addon.cc'), source);
-  writeFileSync(join(folder, 'binding.gyp'), `{ "targets": [{ "target_name": "daxrig", "sources": ["native/addon.cc"] }] }\n`);
+  writeFileSync(join(folder, 'native/peer.cc'), 'int main() {}\n');
+  const peer = `{ "target_name": "daxrig-peer", "type": "executable", "sources": ["native/peer.cc"] }`;
+  writeFileSync(join(folder, 'binding.gyp'), `{ "targets": [{ "target_name": "daxrig", "sources": ["native/addon.cc"] }, ${peer}] }\n`);
 }
 
 function build(folder: string, env: NodeJS.ProcessEnv = {}): { status: number | null; out: string; err: string; seconds: number } {
