@@ -91,12 +91,17 @@ set_up_database() {
   run_quietly 'the SQLite build' node "$root/node_modules/node-gyp/bin/node-gyp.js" rebuild --release --directory "$library" $([ -e "$prefix/include/node/node_api.h" ] && echo "--nodedir=$prefix")
 }
 
+# Both are linked by one build, which may end between them.
+addon_stale() {
+  stale "$addon" "$root/native" "$root/binding.gyp" || stale "$peer" "$root/native" "$root/binding.gyp"
+}
+
 # Two set-ups of one checkout at once would build over each other.
 set_up() {
   local modules=$root/node_modules/.package-lock.json addon=$root/build/Release/daxrig.node peer=$root/build/Release/daxrig-peer built=$root/dist/.built
   install_packages
   check_node
-  stale "$modules" "$root/package.json" "$root/package-lock.json" || stale "$addon" "$root/native" "$root/binding.gyp" || stale "$peer" "$root/native" "$root/binding.gyp" || stale "$built" "$root/src" "$root/tsconfig.json" "$root/scripts/bundle.mjs" || return 0
+  stale "$modules" "$root/package.json" "$root/package-lock.json" || addon_stale || stale "$built" "$root/src" "$root/tsconfig.json" "$root/scripts/bundle.mjs" || return 0
   check_node_version
   exec 9>"$root/.setup.lock"
   flock 9
@@ -106,7 +111,7 @@ set_up() {
     run_quietly 'npm install' npm ci --ignore-scripts --no-audit --no-fund
     touch "$modules"
   fi
-  if stale "$addon" native binding.gyp || stale "$peer" native binding.gyp; then
+  if addon_stale; then
     echo "daxrig: building the addon" >&2
     node scripts/build-addon.mjs || exit 3
     touch "$addon" "$peer"

@@ -128,7 +128,7 @@ function runtimePackages(): Map<string, string> {
     for (const name of Object.keys(dependencies)) {
       if (HOST_ONLY.has(name)) continue;
       const from = findPackage(name, folder);
-      if (from === undefined) throw new BrokenError(`the npm package ${name} is missing; build it with: node ${path.join(programRoot, 'scripts/build-addon.mjs')}`);
+      if (from === undefined) throw new BrokenError(`the npm package ${name} is missing; run npm install in ${programRoot}`);
       // The last node_modules of its path is the one that the guest's copy stands in for.
       const place = from.slice(from.indexOf('/node_modules/', from.startsWith(programRoot) ? programRoot.length : 0) + '/node_modules/'.length);
       if (found.has(place)) continue;
@@ -196,7 +196,7 @@ async function toolFiles(tools: readonly Tool[], others: readonly string[] = [])
 
 async function findBase(): Promise<Base> {
   const built = ['daxrig.node', 'daxrig-peer'].map((name) => ({ name: `daxrig/build/Release/${name}`, from: path.join(programRoot, 'build/Release', name) }));
-  for (const { from } of built) if (!fs.existsSync(from)) throw new BrokenError(`${from} is missing; run npm install in ${programRoot}`);
+  for (const { from } of built) if (!fs.existsSync(from)) throw new BrokenError(`${from} is missing; build it with: node ${path.join(programRoot, 'scripts/build-addon.mjs')}`);
   const files: BaseFile[] = [{ name: 'usr/bin/node', from: process.execPath }];
   const links: [string, string][] = [['usr/sbin/mkfs.ext4', 'mke2fs'], ['usr/sbin/mkfs.ext2', 'mke2fs'], ['usr/sbin/modprobe', 'kmod'], ['sbin/modprobe', '/usr/sbin/kmod'], ['usr/sbin/rmmod', 'kmod']];
   files.push(...(await toolFiles(TOOLS.filter(({ onDemand }) => !onDemand), [process.execPath, ...built.map(({ from }) => from)])));
