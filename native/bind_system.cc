@@ -133,10 +133,10 @@ Job killCompanionCall(Args& args) {
   return job([=] { killCompanion(pid); });
 }
 
-// awaitCompanion(pid)
-Job awaitCompanionCall(Args& args) {
+// awaitChild(pid)
+Job awaitChildCall(Args& args) {
   const int pid = static_cast<int>(args.integer(0, "pid", 1, 0x7fffffff));
-  return job([=] { return awaitCompanion(pid); }, endValue);
+  return job([=] { return awaitChild(pid); }, endValue);
 }
 
 // forkExec(path)
@@ -321,7 +321,7 @@ void exportSystem(const Exports& exports) {
   both<startCompanionCall>(exports, "startCompanion");
   both<askCompanionCall>(exports, "askCompanion");
   both<killCompanionCall>(exports, "killCompanion");
-  both<awaitCompanionCall>(exports, "awaitCompanion");
+  both<awaitChildCall>(exports, "awaitChild");
   both<forkExecCall>(exports, "forkExec");
   onlyNow<rebootCall>(exports, "reboot");
   both<processVmReadCall>(exports, "processVmRead");

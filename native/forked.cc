@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "errors.h"
+#include "program.h"
 
 namespace daxrig {
 namespace {
@@ -50,15 +51,7 @@ Verdict plain(const volatile Verdict& from) {
  * The system call, not fork(): no handlers of libraries run in a process that has only one of its threads left, the time is the
  * kernel's alone, and no SIGCHLD wakes Node's event loop (but for a child that becomes another program, which execve(2) gives one).
  */
-pid_t bareFork() { return static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0)); }
-
-/** The wait status of what bareFork() gave the parent. */
-int await(pid_t child) {
-  check(child, "fork");
-  int status = 0;
-  check(retryInterrupted([&] { return waitpid(child, &status, __WALL); }), "waitpid");
-  return status;
-}
+pid_t bareFork() { return check(static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0)), "fork"); }
 
 /** Runs work(report) in a child. */
 template <class Work>
@@ -74,7 +67,7 @@ ForkResult inChild(const Span& span, Work work) {
   }
   ForkResult result;
   result.forkNs = nanoseconds(CLOCK_MONOTONIC_RAW) - started;
-  const int status = await(child);
+  const int status = awaitChild(child);
   result.finished = report->finished;
   result.exitSignal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   result.done = report->done;
@@ -103,7 +96,7 @@ int forkExec(const std::string& path) {
     execve(words[0], words, environ);
     for (;;) syscall(SYS_exit_group, 127);
   }
-  return await(child);
+  return awaitChild(child);
 }
 
 }  // namespace daxrig

@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <cstring>
 
 #include "errors.h"
+#include "program.h"
 #include "names.h"
 #include "pattern.h"
 
@@ -119,7 +119,7 @@ std::int64_t forkOnce(Turn&) {
     for (;;) syscall(SYS_exit_group, 0);
   const std::int64_t after = now();
   check(child, "fork");
-  check(retryInterrupted([&] { return waitpid(child, nullptr, __WALL); }), "waitpid");
+  awaitChild(child);
   return after - before;
 }
 

@@ -65,12 +65,6 @@ pid_t start(const std::string& path, const std::vector<std::string>& args, const
   return pid;
 }
 
-int await(pid_t pid) {
-  int status = 0;
-  check(retryInterrupted([&] { return waitpid(pid, &status, 0); }), "waitpid");
-  return status;
-}
-
 /** Appends what there is; false at the end. */
 bool take(Fd& from, std::string& to) {
   std::array<char, 64 * 1024> chunk;
@@ -107,7 +101,7 @@ ProgramEnd runProgram(const std::string& path, const std::vector<std::string>& a
     if (ready[1].revents != 0 && !take(err.read, end.err)) err.read.reset();
     if (end.out.size() > limits.maxBytes || end.err.size() > limits.maxBytes) kill(ProgramEnd::Killed::Output);
   }
-  const int status = await(pid);
+  const int status = awaitChild(pid);
   if (WIFEXITED(status)) end.status = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) end.signal = WTERMSIG(status);
   return end;
@@ -145,6 +139,10 @@ void killCompanion(int pid) {
   kill(pid, SIGKILL);  // one that has ended stays there until it is waited for
 }
 
-int awaitCompanion(int pid) { return await(pid); }
+int awaitChild(int pid) {
+  int status = 0;
+  check(retryInterrupted([&] { return waitpid(pid, &status, __WALL); }), "waitpid");
+  return status;
+}
 
 }  // namespace daxrig

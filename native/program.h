@@ -31,14 +31,14 @@ struct Companion {
   int pid;
   Fd socket;
 };
-/** It is ended with kill and waited for by endCompanion alone. SystemFailure when it does not start. */
+/** It is ended by killCompanion, and waited for by awaitChild alone. SystemFailure when it does not start. */
 Companion startCompanion(const std::string& path, const std::vector<std::string>& args);
 /** Sends a line and waits for the one that comes back, both without their ends; nothing when the companion has ended instead. */
 std::optional<std::string> askCompanion(int socket, const std::string& line);
 /** Ends it, unless it has ended by itself. SystemFailure for what is no child of this process. */
 void killCompanion(int pid);
-/** Waits until it is gone: its wait status. */
-int awaitCompanion(int pid);
+/** Waits until a child of this process, be it one of bare clone(2), is gone: its wait status. */
+int awaitChild(int pid);
 
 /** Runs `path` with `args` after its own name, this process's environment, and no input. SystemFailure when it does not start. */
 ProgramEnd runProgram(const std::string& path, const std::vector<std::string>& args, const ProgramLimits& limits);

@@ -62,7 +62,7 @@ export interface NativeCalls {
   startCompanion(path: string, args: readonly string[]): { pid: number; socket: number };
   askCompanion(socket: number, line: string): string | undefined;
   killCompanion(pid: number): void;
-  awaitCompanion(pid: number): ChildEnd;
+  awaitChild(pid: number): ChildEnd;
   forkExec(path: string): ChildEnd;
   processVmRead(pid: number, address: bigint, length: number): Buffer;
   kpageScan(path: string, startPfn: number, endPfn: number, chunk: number, values: boolean): KpageScan;
@@ -1636,7 +1636,7 @@ export class Companion {
   async #end(): Promise<ChildEnd> {
     try {
       now('killCompanion', [this.pid]); // not on the pool, whose threads may all wait for answers
-      return await later('awaitCompanion', [this.pid]);
+      return await later('awaitChild', [this.pid]);
     } finally {
       closeSync(this.#socket);
     }

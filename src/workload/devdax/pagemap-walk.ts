@@ -5,7 +5,7 @@ import type { Pattern } from '../../native.js';
 import { GiB } from '../../units.js';
 import { levelOf, mapDevdax, openDevdax } from '../shared/devdax-map.js';
 import { PAGE, PMD, proveLevel } from '../shared/huge.js';
-import { clearRefs, pageFlags, scan, storesAreSoftDirty, walks, type Walked } from '../shared/walks.js';
+import { WALKED_FILES, everyWalk, scan, storesAreSoftDirty, type Walked } from '../shared/walks.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const LENGTH = 4 * PMD;
@@ -15,7 +15,7 @@ export default defineWorkload({
   name: 'devdax/pagemap-walk',
   about: 'pagemap, PAGEMAP_SCAN, smaps, numa_maps, clear_refs, kpageflags and kpagecount over a devdax mapping, with a gap; page frames against the device',
   guards: ['R5: walks of page frames', 'kernel pagemap_pmd_range, smaps_pmd_entry, clear_refs_pte_range, walk_pud_range on devdax'],
-  needs: { dax: 'devdax', size: 8 * PMD, files: ['/proc/self/pagemap', '/proc/kpageflags', '/proc/kpagecount'] },
+  needs: { dax: 'devdax', size: 8 * PMD, files: WALKED_FILES },
   params: { align: ['2M', '4K', '1G'] },
   thorough: { align: ['4K', '1G'] },
   async run(ctx: Context) {
@@ -44,10 +44,7 @@ export default defineWorkload({
     const cut = level === 'pud' ? 0 : gap.length;
     const walked: Walked = { ...whole, mapped: whole.mapped - cut, touched: whole.touched - cut };
     scan(ctx, walked, (page) => !inGap(page));
-    walks(ctx, [walked]);
-    await pageFlags(ctx, first);
-    clearRefs(ctx, [walked]);
-    walks(ctx, [walked]);
+    await everyWalk(ctx, [walked], first);
 
     ctx.step('the data and the entries, after all that');
     for (const [from, to] of cut > 0 ? [[0, gap.from], [gap.from + cut, LENGTH]] as const : [[0, LENGTH]] as const) {

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import * as native from '../../native.js';
 import { Mapping, patternBytes } from '../../native.js';
-import { withBlockDevice } from '../shared/block.js';
+import { readBytes, withBlockDevice, writeBytes } from '../shared/block.js';
 import { PMD, mapFile, openHugeFile, proveLevel } from '../shared/huge.js';
 import { expectOnlyLog } from '../shared/log.js';
 import { ownMount, type OwnMount } from '../shared/own-mount.js';
@@ -69,32 +69,17 @@ export default defineWorkload({
 
 /** With the damage done, mounts as before and with DAX left to the file system; then puts the device right. */
 async function refused(ctx: Context, { device, mountPoint, fs: kind, data }: OwnMount, name: string, damage: Damage['damage']): Promise<void> {
-  const good = read(device);
+  const write = (head: Buffer): void => withBlockDevice(device, (block) => writeBytes(block, 0, head));
+  const good = withBlockDevice(device, (block) => readBytes(block, 0, HEAD));
   const bad = Buffer.from(good);
   damage(bad);
-  write(device, bad);
+  write(bad);
   try {
     for (const option of [data, '']) {
       const code = await ctx.expectError(`mounting ${kind} with ${name}${option ? `, -o ${option}` : ''}`, ['EINVAL', 'EUCLEAN', 'EBADMSG', 'EIO'], () => native.mountAsync({ source: device, target: mountPoint, type: kind, data: option }));
       ctx.prove(`${name}${option ? `, -o ${option}` : ''}`, code);
     }
   } finally {
-    write(device, good);
+    write(good);
   }
-}
-
-function read(device: string): Buffer {
-  return withBlockDevice(device, (block) => {
-    using buffer = Mapping.anonymous({ length: HEAD });
-    buffer.readFrom(block, 0, 0, HEAD);
-    return buffer.read(0, HEAD).bytes;
-  });
-}
-
-function write(device: string, head: Buffer): void {
-  withBlockDevice(device, (block) => {
-    using buffer = Mapping.anonymous({ length: HEAD });
-    buffer.write(0, head);
-    buffer.writeTo(block, 0, 0, HEAD);
-  });
 }

@@ -2,7 +2,7 @@
 // add_to_kill, kill_proc): the one that met it at once, those that asked to be told early by an action-optional signal
 // of their own mapping's size, the others not before they touch it. An undisturbed process is one more success.
 import { hugeFile, mapFile, proveLevel, PAGE, PMD } from '../shared/huge.js';
-import { startPeer, type Peer, type PeerAnswer } from '../shared/peer.js';
+import { signalsOf, startPeer, type Peer } from '../shared/peer.js';
 import { poisonOnce } from '../shared/poison.js';
 import { defineWorkload, type Context } from '../types.js';
 
@@ -49,15 +49,8 @@ export default defineWorkload({
   },
 });
 
-/** Action-optional signals come a moment after madvise returns to its caller. */
 async function told(ctx: Context, peer: Peer, what: string, lsb: number, offset: number): Promise<void> {
-  let answer: PeerAnswer = {};
-  for (const deadline = Date.now() + 3000; Date.now() < deadline; ) {
-    answer = await peer.ask({ do: 'drain' });
-    if ((answer.signals?.length ?? 0) > 0) break;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  const signals = answer.signals ?? [];
+  const signals = await signalsOf(peer);
   ctx.prove(what, signals);
   ctx.expect(signals.length === 1, `${what}: one action-optional signal should come`, signals);
   const [signal] = signals;

@@ -5,7 +5,7 @@ import path from 'node:path';
 import * as native from '../../native.js';
 import { Mapping, patternBytes, type Pattern } from '../../native.js';
 import { PAGE, PMD, hugeFile, mapFile } from '../shared/huge.js';
-import { startPeer } from '../shared/peer.js';
+import { signalsOf, startPeer } from '../shared/peer.js';
 import { reflinkFileSystem } from '../shared/reflink.js';
 import { defineWorkload, type Context } from '../types.js';
 
@@ -42,8 +42,7 @@ export default defineWorkload({
     ctx.prove('signal', signal ?? 'none');
     await ctx.log.waitFor(/recovery action for dax page: Recovered/, '"recovery action for dax page: Recovered"');
     ctx.expect(signal?.code === 'BUS_MCEERR_AR', 'the process that met the failure should get BUS_MCEERR_AR', signal);
-    let told = (await peer.ask({ do: 'drain' })).signals ?? [];
-    for (const deadline = Date.now() + 3000; told.length === 0 && Date.now() < deadline; told = (await peer.ask({ do: 'drain' })).signals ?? []) await new Promise((resolve) => setTimeout(resolve, 5));
+    const told = await signalsOf(peer);
     ctx.prove('signals of the process that maps the clone', told);
     ctx.expect(told.length === 1, 'the process that maps the clone, and asked to be told early, should get one signal', told);
     await peer.end();

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fiemap, type Mapping, type Pattern } from '../../native.js';
 import { PAGE, PMD, hugeFile, mapFile, proveLevel, type HugeFile } from '../shared/huge.js';
-import { clearRefs, pageFlags, scan, storesAreSoftDirty, walks, type Walked } from '../shared/walks.js';
+import { WALKED_FILES, everyWalk, scan, storesAreSoftDirty, type Walked } from '../shared/walks.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const LENGTH = 4 * PMD;
@@ -16,7 +16,7 @@ export default defineWorkload({
   name: 'kernel/pagemap-walk',
   about: 'pagemap, PAGEMAP_SCAN, smaps, numa_maps, clear_refs, kpageflags and kpagecount over DAX mappings in huge and small pages, with gaps; page frames against fiemap',
   guards: ['R5: walks of page frames', 'kernel pagemap_pmd_range, smaps_pmd_entry, clear_refs_pte_range'],
-  needs: { dax: 'fsdax', size: 64 * PMD, files: ['/proc/self/pagemap', '/proc/kpageflags', '/proc/kpagecount'] },
+  needs: { dax: 'fsdax', size: 64 * PMD, files: WALKED_FILES },
   params: { fs: ['ext4', 'xfs'] },
   thorough: { fs: ['xfs'] }, // page tables are walked alike
   metrics: [{ name: 'pagemap per page, PMD', unit: 'ns', better: 'lower' }, { name: 'pagemap per page, PTE', unit: 'ns', better: 'lower' }],
@@ -44,10 +44,7 @@ export default defineWorkload({
     const base: Walked = { ...same, what: 'small pages', mapping: small, level: 'pte', mapped: LENGTH, touched: LENGTH - 3 * PAGE };
     scan(ctx, huge, (page) => gap[page]!);
     scan(ctx, base, (page) => !holes.includes(page));
-    await pageFlags(ctx, small.pagemap(0, 1)[0]!.pfn);
-    walks(ctx, [huge, base]);
-    clearRefs(ctx, [huge, base]);
-    walks(ctx, [huge, base]);
+    await everyWalk(ctx, [huge, base], small.pagemap(0, 1)[0]!.pfn);
     for (const [mapping, from, to] of [[large, 0, PMD], [large, 2 * PMD, LENGTH], [small, 0, LENGTH]] as const) {
       const check = mapping.verify(from, to - from, { ...pattern, base: from } as Pattern);
       ctx.expect(check.ok, 'looking should change no byte', check);

@@ -9,7 +9,7 @@ import { codeOf, messageOf } from '../../errors.js';
 import { Mapping, patternBytes } from '../../native.js';
 import { tool } from '../../device/tool.js';
 import { badRanges, covers, makeBad, noBadBlocks } from '../shared/bad-blocks.js';
-import { withBlockDevice } from '../shared/block.js';
+import { readBytes, withBlockDevice, writeBytes } from '../shared/block.js';
 import { BTT_INFO_LENGTH, BTT_INFO_OFFSETS, LOG_GROUP, mapWord, newestLogEntry, parseBttInfo, readMapEntry, type BttInfo, type LogEntry } from '../shared/btt.js';
 import { expectOnlyLog } from '../shared/log.js';
 import { asRawBytes, spareNamespace, type Spare } from '../shared/namespaces.js';
@@ -125,16 +125,8 @@ const raw = <Result>(spare: Spare, work: (bytes: RawBytes) => Result): Promise<R
   asRawBytes(spare, (device) =>
     withBlockDevice(device, (fd) =>
       work({
-        read(offset, length) {
-          using buffer = Mapping.anonymous({ length });
-          buffer.readFrom(fd, offset, 0, length);
-          return buffer.read(0, length).bytes;
-        },
-        write(offset, bytes) {
-          using buffer = Mapping.anonymous({ length: bytes.length });
-          buffer.write(0, bytes);
-          buffer.writeTo(fd, offset, 0, bytes.length);
-        },
+        read: (offset, length) => readBytes(fd, offset, length),
+        write: (offset, bytes) => writeBytes(fd, offset, bytes),
       }),
     ),
   );

@@ -14,6 +14,19 @@ export function withBlockDevice<Result>(device: string, work: (fd: number, size:
   }
 }
 
+/** Bytes of a descriptor that is open for direct transfers; offset and length are whole sectors. */
+export function readBytes(fd: number, offset: number, length: number): Buffer {
+  using buffer = Mapping.anonymous({ length });
+  buffer.readFrom(fd, offset, 0, length);
+  return buffer.read(0, length).bytes;
+}
+
+export function writeBytes(fd: number, offset: number, bytes: Buffer): void {
+  using buffer = Mapping.anonymous({ length: bytes.length });
+  buffer.write(0, bytes);
+  buffer.writeTo(fd, offset, 0, bytes.length);
+}
+
 /** The start, the middle and the end of `size` bytes: offsets of pieces of `length`, whole 4 KiB. */
 export const spots = (size: number, length: number): number[] => [0, Math.floor(size / 2 / 4096) * 4096, Math.floor((size - length) / 4096) * 4096];
 

@@ -1,7 +1,7 @@
 // The pfn info block of fsdax and devdax namespaces: 4 KiB at byte 4096 of the raw namespace (drivers/nvdimm/pfn.h:
 // struct nd_pfn_sb). Read and written through the namespace's raw device, never through what it describes.
-import { Mapping } from '../../native.js';
 import { MiB, roundUp } from '../../units.js';
+import { readBytes, writeBytes } from './block.js';
 
 export const INFO_OFFSET = 4096;
 export const INFO_LENGTH = 4096;
@@ -50,17 +50,9 @@ export function parseInfoBlock(block: Buffer): InfoBlock {
 }
 
 /** The block as it stands on the raw namespace, whose descriptor is open for direct transfers. */
-export function readInfoBlock(fd: number): Buffer {
-  using buffer = Mapping.anonymous({ length: INFO_LENGTH });
-  buffer.readFrom(fd, INFO_OFFSET, 0, INFO_LENGTH);
-  return buffer.read(0, INFO_LENGTH).bytes;
-}
+export const readInfoBlock = (fd: number): Buffer => readBytes(fd, INFO_OFFSET, INFO_LENGTH);
 
-export function writeInfoBlock(fd: number, block: Buffer): void {
-  using buffer = Mapping.anonymous({ length: INFO_LENGTH });
-  buffer.write(0, block);
-  buffer.writeTo(fd, INFO_OFFSET, 0, INFO_LENGTH);
-}
+export const writeInfoBlock = (fd: number, block: Buffer): void => writeBytes(fd, INFO_OFFSET, block);
 
 /** Whether a block has the checksum that it says, at byte `at`. */
 export const isWhole = (block: Buffer, at = CHECKSUM): boolean => checksumOf(block, at) === block.readBigUInt64LE(at);

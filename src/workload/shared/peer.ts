@@ -75,6 +75,14 @@ export function startPeer(ctx: Context): Peer {
   };
 }
 
+/** Its action-optional signals, which come a moment after the failure: once there are any, or none within three seconds. */
+export async function signalsOf(peer: Peer): Promise<NonNullable<PeerAnswer['signals']>> {
+  for (const deadline = Date.now() + 3000; ; await new Promise((resolve) => setTimeout(resolve, 5))) {
+    const { signals = [] } = await peer.ask({ do: 'drain' });
+    if (signals.length > 0 || Date.now() >= deadline) return signals;
+  }
+}
+
 function start(program: string): Companion {
   try {
     return new Companion(program);

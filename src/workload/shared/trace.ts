@@ -12,8 +12,18 @@ export interface Trace {
 }
 
 /** Filters of the tracepoints that end a fault (include/linux/mm_types.h): VM_FAULT_NOPAGE, the entry was made; VM_FAULT_FALLBACK, a smaller one will be. */
-export const SERVED = 'result & 0x100';
+const SERVED = 'result & 0x100';
 export const FALLEN_BACK = 'result & 0x800';
+
+/** Counts the faults on files that are served from now on; what it gives expects some of each size, where this kernel tells. */
+export function countBothSizes(ctx: Context): () => void {
+  const counts = { huge: counter(ctx, 'fs_dax/dax_pmd_fault_done', SERVED), small: counter(ctx, 'fs_dax/dax_pte_fault_done', SERVED) };
+  return () => {
+    const faults = { huge: counts.huge?.(), small: counts.small?.() };
+    ctx.prove('faults served', faults);
+    ctx.expect(Object.values(faults).every((count) => count !== 0), 'faults of both sizes should have been served during the race', faults);
+  };
+}
 
 /**
  * Counts an event from now until the workload ends, at the cost of the tracepoint alone; `filter` as the kernel's event filters

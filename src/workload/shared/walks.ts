@@ -23,6 +23,17 @@ export interface Walked {
   other: number;
 }
 
+/** Files that the walks read. */
+export const WALKED_FILES = ['/proc/self/pagemap', '/proc/kpageflags', '/proc/kpagecount'] as const;
+
+/** Everything that looks: at the page frames from `pfn` on, and at each mapping, before and after all that clear_refs can clear. */
+export async function everyWalk(ctx: Context, all: readonly Walked[], pfn: number): Promise<void> {
+  await pageFlags(ctx, pfn);
+  walks(ctx, all);
+  clearRefs(ctx, all);
+  walks(ctx, all);
+}
+
 /** Sums over the VMAs of one file in a mapping, bytes, and where the first of them begins. */
 interface Sums {
   start: string;
@@ -62,7 +73,7 @@ function sumsOf(ctx: Context, { what, mapping, path }: Walked): Sums {
 const residentBytes = ({ level, touched }: Walked): number[] => (level === 'pmd' ? [0, (touched / PMD) * PAGE, touched] : [0, touched]);
 
 /** smaps, smaps_rollup and numa_maps of each mapping. */
-export function walks(ctx: Context, all: readonly Walked[]): void {
+function walks(ctx: Context, all: readonly Walked[]): void {
   ctx.step('smaps, smaps_rollup, numa_maps');
   for (const walked of all) {
     const { what, path, mapped, touched } = walked;
@@ -96,7 +107,7 @@ const clear = (what: '1' | '3' | '4'): void => fs.writeFileSync('/proc/self/clea
 const softDirty = ({ mapping, length }: Walked): number[] => mapping.pagemap(0, length / PAGE).flatMap((page, i) => (page.softDirty ? [i] : []));
 
 /** Every way of clear_refs: what was referenced and soft-dirty must be so no more. */
-export function clearRefs(ctx: Context, all: readonly Walked[]): void {
+function clearRefs(ctx: Context, all: readonly Walked[]): void {
   ctx.step('clear_refs');
   for (const how of ['1', '3'] as const) {
     clear(how);
@@ -154,7 +165,7 @@ export function scan(ctx: Context, { what, mapping, level, length }: Walked, pre
 }
 
 /** kpageflags, kpagecount and kpagecgroup of 2 MiB from a page frame on. */
-export async function pageFlags(ctx: Context, pfn: number): Promise<void> {
+async function pageFlags(ctx: Context, pfn: number): Promise<void> {
   ctx.step('kpageflags and kpagecount');
   for (const file of ['/proc/kpageflags', '/proc/kpagecount', '/proc/kpagecgroup'].filter((name) => fs.existsSync(name))) {
     const walk = await kpageScan({ path: file, startPfn: pfn, endPfn: pfn + PMD / PAGE });
