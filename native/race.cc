@@ -134,7 +134,7 @@ class Located {
  public:
   void leave(std::uint64_t address) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    address_ = address;
+    address_ = last_ = address;
     left_.notify_all();
   }
   /** Waits until there is one; not at all once the race is to end. */
@@ -147,6 +147,11 @@ class Located {
     const std::lock_guard<std::mutex> lock(mutex_);
     return std::exchange(address_, 0);
   }
+  /** The same, taken or not. */
+  std::uint64_t last() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return last_;
+  }
   void wake() {
     const std::lock_guard<std::mutex> lock(mutex_);
     left_.notify_all();
@@ -156,6 +161,7 @@ class Located {
   std::mutex mutex_;
   std::condition_variable left_;
   std::uint64_t address_ = 0;
+  std::uint64_t last_ = 0;
 };
 
 struct Race {
@@ -434,14 +440,16 @@ void pokeNumber(Turn& turn, std::uint64_t number) noexcept {
 void poke(Turn& turn) noexcept { pokeNumber(turn, turn.inFile); }
 
 void awaitLocated(Turn& turn) noexcept { turn.actor.race->located.await(turn.actor.race->stop); }
-/** The same with the physical address of the page that somebody located, each once; left out when there is none. */
-void pokeLocated(Turn& turn) noexcept {
-  const std::uint64_t address = turn.actor.race->located.take();
+void pokeAddress(Turn& turn, std::uint64_t address) noexcept {
   if (address == 0)
     turn.failed = true;
   else
     pokeNumber(turn, address);
 }
+/** The same with the physical address of the page that somebody located, each once; left out when there is none. */
+void pokeLocated(Turn& turn) noexcept { pokeAddress(turn, turn.actor.race->located.take()); }
+/** That one again, and again, whatever has become of its owner. */
+void pokeLast(Turn& turn) noexcept { pokeAddress(turn, turn.actor.race->located.last()); }
 
 /** Tells the others where in memory the page is that this actor has mapped here, if one is. */
 void locate(Turn& turn) noexcept {
@@ -537,6 +545,7 @@ constexpr RaceKind kKinds[] = {
     {"locate", locate, {true, false, false, false, false}, false, true, true},
     {"await-located", awaitLocated, {false, false, false, false, false}, false, true},
     {"poke-located", pokeLocated, {false, true, false, false, false}},
+    {"poke-last", pokeLast, {false, true, false, false, false}},
     {"visit", visit, {true, false, true, true, false}, false, false, true},
     {"create", create, {false, false, true, false, false}},
     {"unlink", removeFile, {false, false, true, false, false}},

@@ -1215,7 +1215,7 @@ export async function copySparseAsync(from: number, to: number, { skip = { start
 /** What an actor of a race can do; docs/races.md has the table. */
 export const RACE_OPS = [
   'load', 'store', 'rmw', 'increment', 'locked-increment', 'stamp', 'fill', 'check', 'madvise', 'msync', 'map', 'unmap', 'pread',
-  'pwrite', 'file-fill', 'file-check', 'file-stamp', 'fallocate', 'truncate', 'fsync', 'poke', 'locate', 'await-located', 'poke-located',
+  'pwrite', 'file-fill', 'file-check', 'file-stamp', 'fallocate', 'truncate', 'fsync', 'poke', 'locate', 'await-located', 'poke-located', 'poke-last',
   'visit', 'create', 'unlink', 'mount', 'umount', 'nap', 'meet',
 ] as const;
 export type RaceOp = (typeof RACE_OPS)[number];

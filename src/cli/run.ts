@@ -22,7 +22,7 @@ const builder = (yargs: Argv) =>
     .option('seeds', { type: 'string', describe: 'A..B: one fresh copy of each instance for each seed' })
     .conflicts('seeds', 'seed')
     .option('quick', { type: 'boolean', default: false, describe: 'the core alone: what ndctl\'s dax.sh stands for, in some seconds' })
-    .option('thorough', { type: 'boolean', default: false, describe: 'every value of every parameter, and races to their full length on one CPU too' })
+    .option('thorough', { type: 'boolean', default: false, describe: 'every value of every parameter, and races to their full length on one CPU too (as those named alone are)' })
     .option('span', { type: 'string', describe: 'bytes of a device that is covered place by place, spread over all of it, whatever its size (default 6M)' })
     .option('profile', { type: 'string', describe: 'run the set-up saved under this name, or save this one: kernel, configuration, layout, command line' })
     .option('gdb', { type: 'boolean', default: false, describe: 'stop the one chosen instance before it runs, and print how to attach gdb' })

@@ -17,7 +17,7 @@ import { lackOf } from './needs.js';
 import type { PlannedInstance } from './plan.js';
 import { PreparedGuests } from './prepared-guests.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
-import { THOROUGH_FACTOR, type InstanceOptions, type Target, type TargetResult } from './target.js';
+import { THOROUGH_FACTOR, takesItsTime, type InstanceOptions, type Target, type TargetResult } from './target.js';
 
 /** Seconds an instance may take unless it or --timeout says otherwise. */
 const DEFAULT_TIMEOUT = 60;
@@ -227,7 +227,7 @@ export class GuestTarget implements Target {
   }
 
   #job(instance: PlannedInstance, { seed, profile }: InstanceOptions): GuestJob {
-    const { config, load, thorough, span } = this.#options;
+    const { config, load, span } = this.#options;
     const counted = config.clock === 'icount';
     const kconfig = config.kernel.config?.match(/^CONFIG_\w+(?==[ym])/gm)?.map((line) => line.slice('CONFIG_'.length));
     const asked = instance.workload.needs.kconfig ?? [];
@@ -239,7 +239,7 @@ export class GuestTarget implements Target {
       clock: config.clock,
       target: { kind: 'namespace' },
       load,
-      thorough,
+      thorough: this.#takesItsTime(instance),
       ...(span === undefined ? {} : { span }),
       ...(config.coverage ? { coverage: true } : {}),
       ...(profile ? { profile } : {}),
@@ -253,8 +253,13 @@ export class GuestTarget implements Target {
   #limit(instance: PlannedInstance, options: InstanceOptions): number {
     if (options.gdb) return Infinity;
     if (options.timeout !== undefined) return options.timeout;
+    const counted = this.#options.config.clock === 'icount';
+    return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (counted ? ICOUNT_FACTOR : 1) * (this.#takesItsTime(instance) ? THOROUGH_FACTOR : 1);
+  }
+
+  #takesItsTime(instance: PlannedInstance): boolean {
     const { config, thorough } = this.#options;
-    return (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (config.clock === 'icount' ? ICOUNT_FACTOR : 1) * (thorough ? THOROUGH_FACTOR : 1);
+    return takesItsTime(instance, { thorough, clock: config.clock });
   }
 }
 

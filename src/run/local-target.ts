@@ -11,7 +11,7 @@ import { notNow, type InstanceJob } from './execute.js';
 import { KmsgCursor } from './kmsg.js';
 import type { PlannedInstance } from './plan.js';
 import type { InstanceEvent, InstanceResult } from './result.js';
-import { THOROUGH_FACTOR, type InstanceOptions, type Target, type TargetResult } from './target.js';
+import { THOROUGH_FACTOR, takesItsTime, type InstanceOptions, type Target, type TargetResult } from './target.js';
 
 const DEFAULT_TIMEOUT = 120;
 
@@ -45,7 +45,8 @@ export class LocalTarget implements Target {
   }
 
   async #child(instance: PlannedInstance, options: InstanceOptions): Promise<InstanceResult> {
-    const { device, load, thorough, coverage, span } = this.#options;
+    const { device, load, coverage, span } = this.#options;
+    const thorough = takesItsTime(instance, { thorough: this.#options.thorough, clock: 'wall' });
     const job: InstanceJob = {
       id: instance.id,
       workload: instance.workload.name,
@@ -71,7 +72,7 @@ export class LocalTarget implements Target {
       if (event.type === 'result') result = event.result;
       else options.onEvent(event);
     });
-    const limit = options.timeout ?? (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (this.#options.thorough ? THOROUGH_FACTOR : 1);
+    const limit = options.timeout ?? (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (thorough ? THOROUGH_FACTOR : 1);
     let stack = '';
     let timedOut = false;
     const ended = new Promise<string>((resolve) => {

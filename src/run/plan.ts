@@ -8,6 +8,8 @@ export interface PlannedInstance {
   id: string;
   workload: Workload;
   params: Params;
+  /** Chosen by its own name, for one run: by wall clock it takes the time that it takes, as in a --thorough run. */
+  alone?: boolean;
 }
 
 const globToRegExp = (glob: string): RegExp =>

@@ -148,8 +148,8 @@ function prepareLocal(options: RunOptions, chosen: ReturnType<typeof chooseWorkl
 }
 
 /** The instances of a run: `fixed` is what a device of the user's has already decided. */
-const planned = ({ names, param, extent }: RunOptions, chosen: ReturnType<typeof chooseWorkloads>, only: Map<string, string[]>, fixed: Record<string, ParamValue> = {}): PlannedInstance[] =>
-  plan(chosen, { only, fixed, extent, eachOnce: takesEachOnce(names, param, extent) });
+const planned = ({ names, param, extent, seeds, repeat }: RunOptions, chosen: ReturnType<typeof chooseWorkloads>, only: Map<string, string[]>, fixed: Record<string, ParamValue> = {}): PlannedInstance[] =>
+  plan(chosen, { only, fixed, extent, eachOnce: takesEachOnce(names, param, extent) }).map((instance) => ({ ...instance, alone: extent !== 'quick' && seeds.length * repeat === 1 && names.includes(instance.workload.name) }));
 
 /** Throws UsageError: there is one debugger. */
 function expectOne(runs: number): void {

@@ -1,4 +1,5 @@
 // What a target is to the runner: something that runs one instance and gives its result.
+import type { Clock } from '../guest/qemu.js';
 import type { InstanceEvent, RunResult } from './result.js';
 import type { PlannedInstance } from './plan.js';
 
@@ -17,8 +18,14 @@ export interface Target {
   settled?(): Promise<void>;
 }
 
-/** A --thorough run gives a workload so many times its limit. */
+/** A workload that takes the time that it takes has so many times its limit. */
 export const THOROUGH_FACTOR = 4;
+
+/**
+ * Whether an instance takes the time that it takes. Where instructions are counted a run is a function of what it is told, and being
+ * named must not change it.
+ */
+export const takesItsTime = ({ alone }: PlannedInstance, { thorough, clock }: { thorough: boolean; clock: Clock }): boolean => thorough || (alone === true && clock === 'wall');
 
 export interface InstanceOptions {
   seed: number;

@@ -74,7 +74,7 @@ export interface Context {
   readonly native: typeof native;
   readonly seed: number;
   readonly clock: 'wall' | 'icount';
-  /** Take the time that it takes: --thorough. */
+  /** Take the time that it takes: --thorough, or by wall clock a run of this workload by its own name. */
   readonly thorough: boolean;
   /**
    * Bytes of the device that a workload covers which looks at it place by place (shared/block.ts: places): the same for a device

@@ -38,25 +38,29 @@ it('an operation that is going on counts once for each other step that began mea
   }
 });
 
-it.runIf(process.getuid?.() === 0)('a located page is handed over by its physical address', () => {
+it.runIf(process.getuid?.() === 0)('a located page is handed over by its physical address, once and again', () => {
   using mapping = Mapping.anonymous({ length: 4096 });
   mapping.touch({ count: 1, access: 'write' });
   const page = mapping.pagemap(0, 1)[0]!;
   if (!page.present || !page.pfn) return; // a kernel that tells nobody
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'daxrig-race-'));
   const fd = fs.openSync(path.join(folder, 'file'), 'w+');
+  const again = fs.openSync(path.join(folder, 'again'), 'w+');
   try {
+    const none = race({ schedule: 'parallel', seed: 1, actors: [{ name: 'early', rounds: 1, steps: [{ op: 'poke-last', fd: again }] }] });
+    expect(none.actors[0]!.steps[0]).toMatchObject({ runs: 1, done: 0 });
     race({
       schedule: 'parallel',
       seed: 1,
       actors: [
-        { name: 'waits', rounds: 1, steps: [{ op: 'await-located' }, { op: 'poke-located', fd }] },
+        { name: 'waits', rounds: 1, steps: [{ op: 'await-located' }, { op: 'poke-located', fd }, { op: 'poke-last', fd: again }] },
         { name: 'tells', steps: [{ op: 'store', mapping }, { op: 'locate', mapping }] },
       ],
     });
-    expect(fs.readFileSync(path.join(folder, 'file'), 'utf8')).toBe(String(page.pfn * 4096));
+    for (const name of ['file', 'again']) expect(fs.readFileSync(path.join(folder, name), 'utf8')).toBe(String(page.pfn * 4096));
   } finally {
     fs.closeSync(fd);
+    fs.closeSync(again);
     fs.rmSync(folder, { recursive: true });
   }
 });

@@ -2,6 +2,7 @@
 import { expect, it } from 'vitest';
 import { chooseWorkloads, plan, quickOnes, takesEachOnce } from '../../src/run/plan.js';
 import { workloads } from '../../src/workload/index.js';
+import { takesItsTime } from '../../src/run/target.js';
 import type { Workload } from '../../src/workload/types.js';
 
 const workload = (more: Partial<Workload>): Workload => ({ name: 'a/b', about: 'x', guards: [], needs: {}, run: () => {}, ...more });
@@ -13,6 +14,12 @@ it('takes thorough values when asked for them, all together or by name', () => {
   expect(ids(one)).toEqual(['a/b fs=ext4,map=mem', 'a/b fs=xfs,map=mem']);
   expect(ids(one, { extent: 'thorough' })).toHaveLength(4);
   expect(ids(one, { only: new Map([['map', ['dev']]]) })).toEqual(['a/b fs=ext4,map=dev', 'a/b fs=xfs,map=dev']);
+});
+
+it('an instance takes its time in a thorough run, and by wall clock when it was named for one run', () => {
+  const [instance] = plan([workload({})]);
+  const takes = (alone: boolean, thorough: boolean, clock: 'wall' | 'icount') => takesItsTime({ ...instance!, alone }, { thorough, clock });
+  expect([takes(false, false, 'wall'), takes(true, false, 'wall'), takes(true, false, 'icount'), takes(false, true, 'icount')]).toEqual([false, true, false, true]);
 });
 
 it('takes of a quick workload the values it declares', () => {

@@ -6,15 +6,19 @@ import path from 'node:path';
 import * as native from '../../native.js';
 import { Mapping, patternBytes, type RaceResult } from '../../native.js';
 import { PAGE, PMD, hugeFile, mapFile, mapped } from '../shared/huge.js';
-import { allowOnly, raceMetrics, runSlices } from '../shared/race.js';
+import { SLICED_TIMEOUT, allowOnly, raceMetrics, runSlices } from '../shared/race.js';
 import { defineWorkload, type Context } from '../types.js';
 
-/** Bytes of one transfer. */
-const CHUNK = PMD / 8;
+/** Bytes of one transfer, and how many of them a huge page has. */
+const CHUNK = 64 * 1024;
+const CHUNKS = PMD / CHUNK;
 const SEEDS = { ours: 1000, theirs: 2000, disk: 3000 } as const;
 /** Nanoseconds in which the kernel's own threads, who carry out the transfers, find the CPU free in a steered race. */
 const NAP = 300_000;
-const TRANSFERS = 48;
+/** Those of who is only there to take blocks and to write: the transfers shall have most of the time. */
+const LONG_NAP = 3_000_000;
+/** Rounds of a slice: few where it is brief, and a hundred or two where it takes its time, bounded by a second. */
+const ROUNDS = { brief: 24, thorough: 192 } as const;
 
 export default defineWorkload({
   name: 'fsdax/dma-truncate',
@@ -23,6 +27,7 @@ export default defineWorkload({
   needs: { dax: 'fsdax', size: 64 * PMD, tools: ['losetup'] },
   params: { fs: ['ext4', 'xfs'] },
   metrics: raceMetrics,
+  timeout: SLICED_TIMEOUT,
   async run(ctx: Context) {
     const file = hugeFile(ctx, PMD);
     const mapping = mapFile(ctx, file);
@@ -39,13 +44,12 @@ export default defineWorkload({
       for (const at of [0, PMD]) ctx.expect(buffer.writeTo(disk, at, 0, PMD) === PMD, 'the disk should take its own words');
     };
     prepare();
-    const chunks = { unit: CHUNK, count: 8, random: true } as const;
+    const chunks = { unit: CHUNK, count: CHUNKS, random: true } as const;
     const pages = { base: file.offset, unit: PAGE, count: PMD / PAGE, random: true } as const;
     const sum = await runSlices(ctx, {
-      rounds: TRANSFERS / 2,
+      rounds: ROUNDS[ctx.thorough ? 'thorough' : 'brief'],
       slices: 2,
       brief: 0.5,
-      limit: 60,
       hangs: true,
       actors: [
         {
@@ -59,7 +63,7 @@ export default defineWorkload({
           name: 'owner',
           steps: [
             { op: 'fallocate', mode: 'punch-hole', fd: file.fd, fileAt: pages, length: PAGE, group: 2 },
-            { op: 'truncate', fd: file.fd, fileAt: { ...pages, unit: CHUNK, count: 8 }, every: 2, group: 2 },
+            { op: 'truncate', fd: file.fd, fileAt: { ...pages, unit: CHUNK, count: CHUNKS }, every: 2, group: 2 },
             { op: 'nap', length: NAP },
             { op: 'fallocate', mode: 'allocate', fd: file.fd, fileAt: file.offset, length: PMD },
             { op: 'fallocate', mode: 'collapse-range', fd: file.fd, fileAt: pages, length: PAGE, every: 3, group: 2 },
@@ -70,17 +74,17 @@ export default defineWorkload({
           // Takes what the file gives back, at once, and has always just its own words.
           name: 'other',
           steps: [
-            { op: 'truncate', fd: other, every: 8 },
-            { op: 'file-fill', fd: other, fileAt: { unit: CHUNK, count: 8 }, length: CHUNK, pattern: { seed: SEEDS.theirs } },
-            { op: 'file-check', fd: other, fileAt: { unit: CHUNK, count: 8 }, length: CHUNK, pattern: { seed: SEEDS.theirs } },
-            { op: 'nap', length: NAP },
+            { op: 'truncate', fd: other, every: CHUNKS },
+            { op: 'file-fill', fd: other, fileAt: { unit: CHUNK, count: CHUNKS }, length: CHUNK, pattern: { seed: SEEDS.theirs } },
+            { op: 'file-check', fd: other, fileAt: { unit: CHUNK, count: CHUNKS }, length: CHUNK, pattern: { seed: SEEDS.theirs } },
+            { op: 'nap', length: LONG_NAP },
           ],
         },
         {
           name: 'writer',
           steps: [
             { op: 'fill', mapping, at: { unit: PAGE, count: PMD / PAGE, random: true }, length: PAGE, pattern: { seed: SEEDS.ours } },
-            { op: 'nap', length: NAP },
+            { op: 'nap', length: LONG_NAP },
           ],
         },
       ],

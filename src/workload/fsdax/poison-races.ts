@@ -8,13 +8,13 @@ import { Mapping, drainSignals, fallocate, patternBytes, type Pattern, type Race
 import { PAGE, PMD, hugeFile, mapFile, mapped, type HugeFile } from '../shared/huge.js';
 import { ownMount } from '../shared/own-mount.js';
 import { startPeer } from '../shared/peer.js';
-import { allowOnly, quietConsole, raceMetrics, runSlices } from '../shared/race.js';
+import { SLICED_TIMEOUT, allowOnly, quietConsole, raceMetrics, runSlices } from '../shared/race.js';
 import { countBothSizes } from '../shared/trace.js';
 import { defineWorkload, type Context } from '../types.js';
 
 /** Takes a physical address and has its page fail, as MADV_HWPOISON does (drivers/base/memory.c). */
 const OFFLINE = '/sys/devices/system/memory/hard_offline_page';
-/** Failures in a slice: as many as the kernel's log of 128 KiB holds the lines of. */
+/** Failures in a slice: the kernel's log of 128 KiB holds the lines of three times as many. */
 const FAILURES = 60;
 const PAGES = PMD / PAGE;
 const old: Pattern & { kind: 'words' } = { kind: 'words', seed: 131, base: 0 };
@@ -27,6 +27,7 @@ export default defineWorkload({
   params: { fs: ['ext4', 'xfs'], against: ['truncate', 'unlink', 'evict', 'fault'] },
   metrics: [...raceMetrics, { name: 'memory failures', unit: 'count', better: 'neither' }],
   expectsLog: ['memory-failure', 'mce', 'dax-off'],
+  timeout: SLICED_TIMEOUT,
   async run(ctx: Context) {
     const offline = fs.openSync(OFFLINE, 'w');
     ctx.cleanup(() => fs.closeSync(offline));
@@ -40,8 +41,15 @@ export default defineWorkload({
 /** What a failure may meet when nobody has the page any more, or has it otherwise than the handler first saw. */
 const GONE = ['EBUSY', 'ENXIO', 'EIO'];
 
-/** The actor that injects, into the page that somebody located last. */
-const poisoner = (offline: number): RaceActor => ({ name: 'memory', steps: [{ op: 'await-located' }, { op: 'poke-located', fd: offline, group: 1 }] });
+/** The actor that injects: into a page that somebody located, a new one in every n-th round, and `again` times into the last one. */
+const poisoner = (offline: number, { again = 0, every = 1 } = {}): RaceActor => ({
+  name: 'memory',
+  steps: [
+    { op: 'await-located', every },
+    { op: 'poke-located', fd: offline, every, group: 1 },
+    ...Array.from({ length: again }, (): RaceStep => ({ op: 'poke-last', fd: offline, group: 1 })),
+  ],
+});
 
 /** Shrinks and grows the file, and punches holes, while two mappings of it are written. */
 async function againstTruncate(ctx: Context, offline: number): Promise<void> {
@@ -51,8 +59,9 @@ async function againstTruncate(ctx: Context, offline: number): Promise<void> {
   const quarter = { base: file.offset, unit: PMD / 4, count: 4, random: true };
   const page = (a: number) => ({ unit: PAGE, count: PAGES, a });
   await racing(ctx, {
+    rounds: FAILURES / 2,
     actors: [
-      poisoner(offline),
+      poisoner(offline, { again: 1 }),
       {
         name: 'owner',
         steps: [
@@ -74,8 +83,9 @@ async function againstUnlink(ctx: Context, offline: number): Promise<void> {
   const name = path.join(ctx.fsdax.folder, 'short-lived');
   const visit = (): RaceStep => ({ op: 'visit', path: name, mapping: mapped(ctx, Mapping.anonymous({ length: PMD, align: PMD })), at: { unit: PAGE, count: 4, random: true }, length: PAGE, value: 1, group: 2 });
   await racing(ctx, {
+    rounds: FAILURES / 2,
     actors: [
-      poisoner(offline),
+      poisoner(offline, { again: 1 }),
       {
         name: 'owner',
         steps: [
@@ -99,8 +109,10 @@ async function againstEviction(ctx: Context, offline: number): Promise<void> {
   rewritten(ctx, name);
   const visit: RaceStep = { op: 'visit', path: name, mapping: mapped(ctx, Mapping.anonymous({ length: PMD, align: PMD })), at: { unit: PAGE, count: PAGES, random: true }, length: PAGE, value: 1 };
   await racing(ctx, {
-    rounds: 8,
+    rounds: FAILURES / 4,
     actors: [
+      // A page has no owner while nothing is mounted: it is hit again, whatever has become of it.
+      poisoner(offline, { again: 4, every: 4 }),
       {
         name: 'owner',
         steps: [
@@ -111,7 +123,6 @@ async function againstEviction(ctx: Context, offline: number): Promise<void> {
       },
       // It naps, or the kernel's own threads, which unmounting waits for, would never run.
       { name: 'visitor', steps: [visit, { op: 'nap', length: 500_000 }] },
-      poisoner(offline),
     ],
     met: { owner: ['EBUSY'], visitor: ['ENOENT'] },
     check: async () => {
@@ -207,16 +218,14 @@ async function racing(ctx: Context, { actors, rounds = FAILURES, met, check }: R
     rounds,
     slices: 2,
     brief: 0.5,
-    limit: 60,
     async between(result) {
       ctx.step('looking at what is left');
       drainSignals();
-      const { runs, errors } = failing(result);
+      const { runs, refused } = failing(result);
       const said = ctx.log.take(recovery).map((line) => recovery.exec(line)![1]!);
       ctx.log.take(chatter);
       const recovered = said.filter((word) => word === 'Recovered').length;
       failures += recovered;
-      const refused = Object.values(errors).reduce((all, count) => all + count, 0);
       ctx.expect(said.length <= runs && recovered === said.length - refused, 'each failure should be told in the log: Recovered, or Failed where the call was refused', { runs, refused, said: said.length, recovered });
       await check(result);
     },
@@ -226,8 +235,12 @@ async function racing(ctx: Context, { actors, rounds = FAILURES, met, check }: R
   ctx.expect(failures > 0, 'some memory failures should have met a page of the file', failing(sum));
 }
 
-/** What the actor that injects met. */
-const failing = (result: RaceResult): RaceResult['actors'][number]['steps'][number] => result.actors.find(({ name }) => name === 'memory')!.steps.find(({ op }) => op === 'poke-located')!;
+/** How often the actor that injects did so, and was refused. */
+function failing(result: RaceResult): { runs: number; refused: number } {
+  const pokes = result.actors.find(({ name }) => name === 'memory')!.steps.filter(({ op }) => op.startsWith('poke'));
+  const sum = (counts: number[]): number => counts.reduce((all, count) => all + count, 0);
+  return { runs: sum(pokes.map(({ runs }) => runs)), refused: sum(pokes.flatMap(({ errors }) => Object.values(errors))) };
+}
 
 /** The file grown to its size, written anew and read back by every mapping: what was lost can be had again. */
 function repair(ctx: Context, file: HugeFile, mappings: readonly Mapping[]): void {

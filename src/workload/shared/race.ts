@@ -10,6 +10,13 @@ import type { Context, Workload } from '../types.js';
 /** Claimed collisions that a race by wall clock goes on for. */
 export const COLLISIONS = 10_000;
 
+/**
+ * Nanoseconds between two decisions of the conductor. On an emulated CPU each costs it some 150 microseconds by wall clock: with less to
+ * do in between, most of the time would go to deciding, and an operation would be stopped fifty times.
+ */
+const COUNTED_SLEEP = [500, 40_000] as const;
+const WALL_SLEEP = [500, 200_000] as const;
+
 /** Declared by every race workload. */
 export const raceMetrics: NonNullable<Workload['metrics']> = [{ name: 'collisions', unit: 'count', better: 'neither' }];
 
@@ -39,8 +46,8 @@ export async function runRace(ctx: Context, { actors, rounds, wallRounds, hangs 
   return result;
 }
 
-export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'limit' | 'hangs'> {
-  /** Seconds instead of `limit` where one emulated CPU does it all and the run is not a thorough one. */
+export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'hangs'> {
+  /** Seconds by wall clock where one emulated CPU does it all and the run does not take its time (ctx.thorough). */
   brief: number;
   /** Rounds of the first actor in each slice. */
   rounds: number;
@@ -54,13 +61,13 @@ export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'limit' | 'han
  * The same in slices, each with a seed of its own that follows from the run's: for what has to be looked at now and then,
  * such as a log that would run over. Gives the sum of all slices (without the stamps' last words).
  */
-export async function runSlices(ctx: Context, { actors, rounds, slices, between, brief, hangs = false, limit = 20 }: SlicedRacePlan): Promise<RaceResult> {
+export async function runSlices(ctx: Context, { actors, rounds, slices, between, brief, hangs = false }: SlicedRacePlan): Promise<RaceResult> {
   const counted = ctx.clock === 'icount';
-  const seconds = ctx.thorough || scheduleOf(ctx) === 'parallel' ? limit : brief;
+  const seconds = ctx.thorough ? SLICED_LIMIT.thorough : scheduleOf(ctx) === 'parallel' ? SLICED_LIMIT.parallel : brief;
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
   let sum: RaceResult | undefined;
-  for (let slice = 0; counted ? slice < slices : (sum?.claimed ?? 0) < COLLISIONS && elapsed() < (sum?.claimed === 0 ? limit : seconds); slice++) {
+  for (let slice = 0; counted ? slice < slices : (sum?.claimed ?? 0) < COLLISIONS && elapsed() < (sum?.claimed === 0 ? Math.max(seconds, PATIENCE) : seconds); slice++) {
     // No wrap-around within 2^16 slices, and no two of them alike: a run's seed has at most 53 bits.
     const result = await start(ctx, actors, { seed: (BigInt(ctx.seed) << 11n) ^ BigInt(slice), limit: hangs ? HANGING_SLICE : SLICE, rounds, hangs });
     sum = sum ? addRaces(sum, result) : result;
@@ -71,6 +78,13 @@ export async function runSlices(ctx: Context, { actors, rounds, slices, between,
   ctx.metric('collisions', [sum.claimed]);
   return sum;
 }
+
+/** Seconds until a race in slices ends without enough collisions; workloads with one declare a `timeout` of SLICED_TIMEOUT. */
+const SLICED_LIMIT = { parallel: 60, thorough: 300 } as const;
+/** Seconds that even a brief race waits for a first collision. */
+const PATIENCE = 30;
+/** Seconds: with what surrounds the race, and four times as many in a thorough run. */
+export const SLICED_TIMEOUT = 90;
 
 interface Bounds {
   seed: number | bigint;
@@ -92,6 +106,7 @@ async function start(ctx: Context, actors: RacePlan['actors'], { seed, limit, ro
     schedule,
     seed,
     limitMs: limit * 1000,
+    sleepNs: counted ? COUNTED_SLEEP : WALL_SLEEP,
     actors: actors.map((actor, i) => (i === 0 && rounds !== undefined ? { ...actor, rounds } : actor)),
     ...(collisions === undefined ? {} : { collisions }),
   } as const;
