@@ -61,6 +61,7 @@ import namespaceStartPad from './namespace/start-pad.js';
 import namespaceSubSection from './namespace/sub-section.js';
 import nodaxExternalLog from './nodax/external-log.js';
 import nodaxMount from './nodax/mount.js';
+import nodaxRoot from './nodax/root.js';
 import timingDirectIo from './timing/direct-io.js';
 import timingFaults from './timing/faults.js';
 import timingMappings from './timing/mappings.js';
@@ -127,6 +128,7 @@ export const workloads: readonly Workload[] = [
   kernelHugetlb,
   nodaxMount,
   nodaxExternalLog,
+  nodaxRoot,
   driverUnbind,
   driverUnbindDevdax,
   driverReload,
