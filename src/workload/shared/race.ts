@@ -80,11 +80,11 @@ export async function runSlices(ctx: Context, { actors, rounds, slices, between,
 }
 
 /** Seconds until a race in slices ends without enough collisions; workloads with one declare a `timeout` of SLICED_TIMEOUT. */
-const SLICED_LIMIT = { parallel: 60, thorough: 300 } as const;
+const SLICED_LIMIT = { parallel: 60, thorough: 420 } as const;
 /** Seconds that even a brief race waits for a first collision. */
 const PATIENCE = 30;
 /** Seconds: with what surrounds the race, and four times as many in a thorough run. */
-export const SLICED_TIMEOUT = 90;
+export const SLICED_TIMEOUT = 120;
 
 interface Bounds {
   seed: number | bigint;
