@@ -940,11 +940,12 @@ export class Mapping implements Disposable {
     if (!this.pagemap(page)[0]!.present) return 'none';
     const extent = this.#extentOf(page, 2 * MiB);
     if (extent === undefined) return 'pte';
+    const level = (at: number): Level => levelOfVma(vmaFields(readFileSync('/proc/self/smaps', 'utf8'), this.address + BigInt(at)), this.#hugetlb, this.#dax);
+    if (this.#hugetlb > 2 * MiB) return level(0); // pages of one size, which cannot be parted
     // Other advice than the neighbours' makes the extent a VMA of its own, so that its fields speak of nothing else.
     this.madvise(extent, 2 * MiB, 'dontfork');
     try {
-      const vma = vmaFields(readFileSync('/proc/self/smaps', 'utf8'), this.address + BigInt(extent));
-      return levelOfVma(vma, this.#hugetlb, this.#dax);
+      return level(extent);
     } finally {
       this.madvise(extent, 2 * MiB, 'dofork');
     }

@@ -31,6 +31,8 @@ export interface InstanceJob {
   clock: 'wall' | 'icount';
   target: InstanceTarget;
   thorough?: boolean;
+  /** Seconds until the watchdog ends it; none under a debugger, nor where instructions are counted: a run would depend on it. */
+  limit?: number;
   /** Bytes of the device to cover, place by place. */
   span?: number;
   /** Files with further workloads to import (--load), as this process sees them. */
@@ -215,6 +217,7 @@ function makeContext({ job, workload, place, folder, log, journal, result, say, 
     clock: job.clock,
     hostWait: job.hostWait ?? 0,
     thorough: job.thorough ?? false,
+    limit: job.limit ?? Infinity,
     span: job.span ?? DEFAULT_SPAN,
     folder,
     log,

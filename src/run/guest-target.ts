@@ -226,9 +226,11 @@ export class GuestTarget implements Target {
     return session;
   }
 
-  #job(instance: PlannedInstance, { seed, profile }: InstanceOptions): GuestJob {
+  #job(instance: PlannedInstance, options: InstanceOptions): GuestJob {
+    const { seed, profile } = options;
     const { config, load, span } = this.#options;
     const counted = config.clock === 'icount';
+    const limit = this.#limit(instance, options);
     const kconfig = config.kernel.config?.match(/^CONFIG_\w+(?==[ym])/gm)?.map((line) => line.slice('CONFIG_'.length));
     const asked = instance.workload.needs.kconfig ?? [];
     return {
@@ -240,6 +242,7 @@ export class GuestTarget implements Target {
       target: { kind: 'namespace' },
       load,
       thorough: this.#takesItsTime(instance),
+      ...(counted || !Number.isFinite(limit) ? {} : { limit }),
       ...(span === undefined ? {} : { span }),
       ...(config.coverage ? { coverage: true } : {}),
       ...(profile ? { profile } : {}),

@@ -47,6 +47,7 @@ export class LocalTarget implements Target {
   async #child(instance: PlannedInstance, options: InstanceOptions): Promise<InstanceResult> {
     const { device, load, coverage, span } = this.#options;
     const thorough = takesItsTime(instance, { thorough: this.#options.thorough, clock: 'wall' });
+    const limit = options.timeout ?? (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (thorough ? THOROUGH_FACTOR : 1);
     const job: InstanceJob = {
       id: instance.id,
       workload: instance.workload.name,
@@ -57,6 +58,7 @@ export class LocalTarget implements Target {
       load,
       ...(coverage ? { coverage } : {}),
       thorough,
+      limit,
       ...(span === undefined ? {} : { span }),
     };
     // Kept by the parent too: a child that dies can no longer say what the kernel said.
@@ -72,7 +74,6 @@ export class LocalTarget implements Target {
       if (event.type === 'result') result = event.result;
       else options.onEvent(event);
     });
-    const limit = options.timeout ?? (instance.workload.timeout ?? DEFAULT_TIMEOUT) * (thorough ? THOROUGH_FACTOR : 1);
     let stack = '';
     let timedOut = false;
     const ended = new Promise<string>((resolve) => {

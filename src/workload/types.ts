@@ -76,6 +76,8 @@ export interface Context {
   readonly clock: 'wall' | 'icount';
   /** Take the time that it takes: --thorough, or by wall clock a run of this workload by its own name. */
   readonly thorough: boolean;
+  /** Seconds until the watchdog ends the workload, by wall clock; Infinity under a debugger and where instructions are counted. */
+  readonly limit: number;
   /**
    * Bytes of the device that a workload covers which looks at it place by place (shared/block.ts: places): the same for a device
    * of any size. --span.

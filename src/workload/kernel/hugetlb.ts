@@ -3,32 +3,42 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { umountAsync, mountAsync, Mapping } from '../../native.js';
+import { GiB, MiB } from '../../units.js';
 import { directIo } from '../shared/direct-io.js';
-import { PMD, mapped } from '../shared/huge.js';
+import { mapped } from '../shared/huge.js';
 import { defineWorkload, type Context } from '../types.js';
 
-const COUNT = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages';
-const PAGES = 4;
+/** How many pages of a size are reserved, and how many bytes of the one that is mapped are transferred. */
+const SIZES = {
+  '2M': { bytes: 2 * MiB, pages: 4, level: 'pmd', length: 2 * MiB },
+  '1G': { bytes: GiB, pages: 1, level: 'pud', length: 4 * MiB },
+} as const;
 
 export default defineWorkload({
   name: 'kernel/hugetlb',
-  about: 'O_DIRECT to and from hugetlb pages of 2 MiB: unfaulted, read- and write-faulted, after fork, turned writable',
+  about: 'O_DIRECT to and from hugetlb pages of 2 MiB or 1 GiB: unfaulted, read- and write-faulted, after fork, turned writable',
   guards: ['ndctl hugetlb'],
-  needs: { files: [COUNT], filesystems: ['hugetlbfs'], tools: ['losetup'] },
+  needs: { filesystems: ['hugetlbfs'], tools: ['losetup'] },
+  params: { page: ['2M', '1G'] },
+  thorough: { page: ['1G'] },
   async run(ctx: Context) {
-    const before = Number(fs.readFileSync(COUNT, 'utf8'));
-    ctx.cleanup(() => fs.writeFileSync(COUNT, String(before)));
-    fs.writeFileSync(COUNT, String(before + PAGES));
-    const got = Number(fs.readFileSync(COUNT, 'utf8')) - before;
-    if (got < PAGES) ctx.skip(`needs ${PAGES} free huge pages of 2 MiB; the kernel gave ${got}: free some memory`);
+    const page = String(ctx.params.page) as keyof typeof SIZES;
+    const { bytes, pages, level, length } = SIZES[page];
+    const reserved = `/sys/kernel/mm/hugepages/hugepages-${bytes / 1024}kB/nr_hugepages`;
+    if (!fs.existsSync(reserved)) ctx.skip(`needs huge pages of ${page}, which this CPU or kernel has not`);
+    const before = Number(fs.readFileSync(reserved, 'utf8'));
+    ctx.cleanup(() => fs.writeFileSync(reserved, String(before)));
+    fs.writeFileSync(reserved, String(before + pages));
+    const got = Number(fs.readFileSync(reserved, 'utf8')) - before;
+    if (got < pages) ctx.skip(`needs ${pages} free huge page${pages === 1 ? '' : 's'} of ${page}; the kernel gave ${got}: free some memory`);
 
     const folder = path.join(ctx.folder, 'huge');
     fs.mkdirSync(folder);
-    await mountAsync({ source: 'none', target: folder, type: 'hugetlbfs', data: 'pagesize=2M' });
+    await mountAsync({ source: 'none', target: folder, type: 'hugetlbfs', data: `pagesize=${page}` });
     ctx.cleanup(() => umountAsync(folder));
     const fd = fs.openSync(path.join(folder, 'file'), 'wx+');
     ctx.cleanup(() => fs.closeSync(fd));
-    fs.ftruncateSync(fd, PMD);
-    await directIo(ctx, { place: undefined, level: 'pmd', length: PMD, map: (prot) => mapped(ctx, Mapping.map({ fd, length: PMD, prot, share: 'shared', hugetlb: PMD })) });
+    fs.ftruncateSync(fd, bytes);
+    await directIo(ctx, { place: undefined, level, length, map: (prot) => mapped(ctx, Mapping.map({ fd, length: bytes, prot, share: 'shared', hugetlb: bytes })) });
   },
 });

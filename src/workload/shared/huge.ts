@@ -74,11 +74,11 @@ export function mapped(ctx: Context, mapping: Mapping): Mapping {
 
 /**
  * Expects the touched address to be backed at `level`, by the kernel's own word, and its page frame to lie in the
- * persistent memory that /proc/iomem shows, where a place is given. Both are kept with the result. A PUD is told by its faults
- * alone: pagemap splits it by looking, so that it would show neither the level nor a frame.
+ * persistent memory that /proc/iomem shows, where a place is given. Both are kept with the result. A PUD of device-dax is told by
+ * its faults alone: pagemap splits it by looking, so that it would show neither the level nor a frame.
  */
 export function proveLevel(ctx: Context, place: Place | undefined, mapping: Mapping, offset: number, level: 'pte' | 'pmd' | 'pud', label: string): void {
-  if (level === 'pud') return provePud(ctx, mapping, offset, label);
+  if (level === 'pud' && place) return provePud(ctx, mapping, offset, label);
   const found = mapping.pageLevel(offset);
   const page = mapping.pagemap(offset, 1)[0]!;
   const pfn = page.present ? page.pfn : undefined;

@@ -40,7 +40,7 @@ export interface RacePlan {
 export async function runRace(ctx: Context, { actors, rounds, wallRounds, hangs = false, limit = 20 }: RacePlan): Promise<RaceResult> {
   const counted = ctx.clock === 'icount';
   const bound = counted ? rounds : wallRounds;
-  const result = await start(ctx, actors, { seed: ctx.seed, limit, hangs, ...(bound === undefined ? { collisions: COLLISIONS } : { rounds: bound }) });
+  const result = await start(ctx, actors, { seed: ctx.seed, limit: Math.min(limit, ctx.limit / 2), hangs, ...(bound === undefined ? { collisions: COLLISIONS } : { rounds: bound }) });
   keep(ctx, result);
   ctx.metric('collisions', [result.claimed]);
   return result;
@@ -51,7 +51,7 @@ export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'hangs'> {
   brief: number;
   /** Rounds of the first actor in each slice. */
   rounds: number;
-  /** Slices where instructions are counted; by wall clock as many as it takes for enough collisions. */
+  /** Slices where instructions are counted; by wall clock as many as it takes for enough collisions, in the time that there is. */
   slices: number;
   /** Looks at what the slice left behind, and makes it ready for the next. */
   between: (result: RaceResult) => Promise<void> | void;
@@ -63,27 +63,24 @@ export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'hangs'> {
  */
 export async function runSlices(ctx: Context, { actors, rounds, slices, between, brief, hangs = false }: SlicedRacePlan): Promise<RaceResult> {
   const counted = ctx.clock === 'icount';
-  const seconds = ctx.thorough ? SLICED_LIMIT.thorough : scheduleOf(ctx) === 'parallel' ? SLICED_LIMIT.parallel : brief;
+  const longest = ctx.limit * (ctx.thorough ? 0.85 : 0.5);
+  const seconds = ctx.thorough || scheduleOf(ctx) === 'parallel' ? longest : brief;
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
   let sum: RaceResult | undefined;
-  for (let slice = 0; counted ? slice < slices : (sum?.claimed ?? 0) < COLLISIONS && elapsed() < (sum?.claimed === 0 ? Math.max(seconds, PATIENCE) : seconds); slice++) {
+  const goesOn = ({ claimed }: RaceResult): boolean => claimed < COLLISIONS && elapsed() < (claimed === 0 ? longest : seconds);
+  for (let slice = 0; !sum || (counted ? slice < slices : goesOn(sum)); slice++) {
     // No wrap-around within 2^16 slices, and no two of them alike: a run's seed has at most 53 bits.
     const result = await start(ctx, actors, { seed: (BigInt(ctx.seed) << 11n) ^ BigInt(slice), limit: hangs ? HANGING_SLICE : SLICE, rounds, hangs });
     sum = sum ? addRaces(sum, result) : result;
     keep(ctx, sum);
     await between(result);
   }
-  if (!sum) throw new RangeError('a race of no slices');
   ctx.metric('collisions', [sum.claimed]);
   return sum;
 }
 
-/** Seconds until a race in slices ends without enough collisions; workloads with one declare a `timeout` of SLICED_TIMEOUT. */
-const SLICED_LIMIT = { parallel: 60, thorough: 420 } as const;
-/** Seconds that even a brief race waits for a first collision. */
-const PATIENCE = 30;
-/** Seconds: with what surrounds the race, and four times as many in a thorough run. */
+/** The `timeout` of workloads with a race in slices: what surrounds it has the rest. */
 export const SLICED_TIMEOUT = 120;
 
 interface Bounds {
