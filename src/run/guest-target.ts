@@ -332,7 +332,7 @@ function notTheEmulator(result: InstanceResult, instance: PlannedInstance): Inst
   const complaint = result.outcome === 'fail' ? worst(result.findings, instance) : undefined;
   const flags = complaint && impossibleFlags(complaint.excerpt);
   if (flags === undefined) return result;
-  return { ...result, outcome: 'broken', reason: `${complaint!.title}, with EFLAGS ${flags}, which no x86 CPU can have: the emulator lost them, not the kernel; run it again, or with a newer QEMU (${result.reason})` };
+  return { ...result, outcome: 'broken', reason: `${complaint!.title}, with EFLAGS ${flags}, which no x86 CPU can have: the emulator lost them, not the kernel; run it with another seed, or with QEMU 8.0 or newer (${result.reason})` };
 }
 
 /** A panic speaks for the reports before it; otherwise the first complaint is the cause of the others. */

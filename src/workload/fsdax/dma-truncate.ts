@@ -50,6 +50,7 @@ export default defineWorkload({
       rounds: ROUNDS[ctx.thorough ? 'thorough' : 'brief'],
       slices: 2,
       brief: 0.5,
+      enough: ({ claimed, actors }) => claimed > 0 && actors.every(({ steps }) => steps.every(({ done }) => done > 0)),
       hangs: true,
       actors: [
         {

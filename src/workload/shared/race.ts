@@ -49,6 +49,8 @@ export async function runRace(ctx: Context, { actors, rounds, wallRounds, hangs 
 export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'hangs'> {
   /** Seconds by wall clock where one emulated CPU does it all and the run does not take its time (ctx.thorough). */
   brief: number;
+  /** What even a brief race goes on for; a first collision, if nothing is said. */
+  enough?: (sum: RaceResult) => boolean;
   /** Rounds of the first actor in each slice. */
   rounds: number;
   /** Slices where instructions are counted; by wall clock as many as it takes for enough collisions, in the time that there is. */
@@ -61,14 +63,14 @@ export interface SlicedRacePlan extends Pick<RacePlan, 'actors' | 'hangs'> {
  * The same in slices, each with a seed of its own that follows from the run's: for what has to be looked at now and then,
  * such as a log that would run over. Gives the sum of all slices (without the stamps' last words).
  */
-export async function runSlices(ctx: Context, { actors, rounds, slices, between, brief, hangs = false }: SlicedRacePlan): Promise<RaceResult> {
+export async function runSlices(ctx: Context, { actors, rounds, slices, between, brief, enough = ({ claimed }) => claimed > 0, hangs = false }: SlicedRacePlan): Promise<RaceResult> {
   const counted = ctx.clock === 'icount';
   const longest = ctx.limit * (ctx.thorough ? 0.85 : 0.5);
   const seconds = ctx.thorough || scheduleOf(ctx) === 'parallel' ? longest : brief;
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
   let sum: RaceResult | undefined;
-  const goesOn = ({ claimed }: RaceResult): boolean => claimed < COLLISIONS && elapsed() < (claimed === 0 ? longest : seconds);
+  const goesOn = (soFar: RaceResult): boolean => soFar.claimed < COLLISIONS && elapsed() < (enough(soFar) ? seconds : longest);
   for (let slice = 0; !sum || (counted ? slice < slices : goesOn(sum)); slice++) {
     // No wrap-around within 2^16 slices, and no two of them alike: a run's seed has at most 53 bits.
     const result = await start(ctx, actors, { seed: (BigInt(ctx.seed) << 11n) ^ BigInt(slice), limit: hangs ? HANGING_SLICE : SLICE, rounds, hangs });
