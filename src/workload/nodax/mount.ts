@@ -9,6 +9,7 @@ import { mountOf } from '../../device/mounts.js';
 import * as native from '../../native.js';
 import { Mapping, patternBytes, verifyBytes, type Pattern } from '../../native.js';
 import { MiB } from '../../units.js';
+import { needFileSystem } from '../shared/file-system.js';
 import { defineWorkload, type Context } from '../types.js';
 
 export default defineWorkload({
@@ -21,7 +22,7 @@ export default defineWorkload({
   expectsLog: ['dax-off'],
   async run(ctx: Context) {
     const kind = String(ctx.params.fs);
-    if (!new RegExp(`\\b${kind}$`, 'm').test(fs.readFileSync('/proc/filesystems', 'utf8'))) ctx.skip(`this kernel has no ${kind}; load its module or enable CONFIG_${kind.toUpperCase()}_FS`);
+    needFileSystem(ctx, kind);
     const device = await ctx.blockDevice(512 * MiB);
     const folder = path.join(ctx.folder, 'mnt');
     fs.mkdirSync(folder);
