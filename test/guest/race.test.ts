@@ -33,3 +33,14 @@ it('the same race with a locked instruction never fails', async () => {
   const { document } = await runJson(['race/locked-update', ...common, '--seeds', '1..10', '--out', path.join(folder, 'locked')]);
   expect(document.results.map(({ outcome }) => outcome)).toEqual(Array.from({ length: 10 }, () => 'pass'));
 }, 600_000);
+
+it('a workload that is named for one run takes its time by wall clock, and knows its limit', async () => {
+  const told = async (...args: string[]): Promise<unknown[]> => {
+    const { document } = await runJson([...args, '--load', path.join(fixtures, 'workloads/told.mjs'), '--out', fs.mkdtempSync(path.join(folder, 'told-'))]);
+    return document.results.map(({ evidence }) => evidence.time);
+  };
+  expect(await told('told/time')).toEqual([[true, 240]]);
+  expect(await told('told/*', '--timeout', '33')).toEqual([[false, 33]]);
+  expect(await told('told/time', '--repeat', '2')).toEqual([[false, 60], [false, 60]]);
+  expect(await told('told/time', '--clock', 'icount')).toEqual([[false, 'no limit']]);
+}, 600_000);
