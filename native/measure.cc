@@ -14,9 +14,9 @@
 #include <cstring>
 
 #include "errors.h"
-#include "program.h"
 #include "names.h"
 #include "pattern.h"
+#include "program.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>

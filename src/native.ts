@@ -933,6 +933,11 @@ export class Mapping implements Disposable {
     const range = this.pagemapScan(page, Math.min(addon().pageSize, this.length - page))[0];
     if (range === undefined || (range.categories & PAGE_IS_PRESENT) === 0) return 'none';
     if ((range.categories & PAGE_IS_HUGE) === 0) return 'pte';
+    return this.#hugetlbLevel;
+  }
+
+  /** The level of huge entries, which are of 1 GiB for hugetlb pages of that size alone. */
+  get #hugetlbLevel(): Level {
     return this.#hugetlb >= GiB ? 'pud' : 'pmd';
   }
 
@@ -940,12 +945,12 @@ export class Mapping implements Disposable {
     if (!this.pagemap(page)[0]!.present) return 'none';
     const extent = this.#extentOf(page, 2 * MiB);
     if (extent === undefined) return 'pte';
-    const level = (at: number): Level => levelOfVma(vmaFields(readFileSync('/proc/self/smaps', 'utf8'), this.address + BigInt(at)), this.#hugetlb, this.#dax);
-    if (this.#hugetlb > 2 * MiB) return level(0); // pages of one size, which cannot be parted
+    if (this.#hugetlb > 2 * MiB) return this.#hugetlbLevel; // pages of one size, which cannot be parted
     // Other advice than the neighbours' makes the extent a VMA of its own, so that its fields speak of nothing else.
     this.madvise(extent, 2 * MiB, 'dontfork');
     try {
-      return level(extent);
+      const vma = vmaFields(readFileSync('/proc/self/smaps', 'utf8'), this.address + BigInt(extent));
+      return levelOfVma(vma, this.#hugetlb, this.#dax);
     } finally {
       this.madvise(extent, 2 * MiB, 'dofork');
     }

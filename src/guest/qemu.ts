@@ -122,20 +122,19 @@ export function kernelCommandLine(config: Pick<GuestConfig, 'layout' | 'append' 
 const TCG_CPU = 'max,-erms,-fsrm';
 
 /**
- * The emulated CPU. Before 8.0 cmpxchg16b leaves in the flags register what the instruction before it computed with
+ * The emulated CPU by wall clock. Before 8.0 cmpxchg16b leaves in the flags register what the instruction before it computed with
  * (target/i386/tcg/mem_helper.c takes env->cc_op, which is of an earlier one); an interrupt that comes at once saves that, and the return from
- * it is a double fault. Kernels take that instruction for every allocation. By wall clock they do without; where instructions are counted it stays:
- * the numbers would be those of another path, and a run that meets it meets it always.
+ * it is a double fault. Kernels take that instruction for every allocation. Here they do without; where instructions are counted it stays: the
+ * numbers would be those of another path, and a run that meets it meets it always.
  */
-const tcgCpu = ({ qemu, clock }: Pick<GuestConfig, 'qemu' | 'clock'>): string => `${TCG_CPU}${clock === 'wall' && Number.parseInt(qemu.version, 10) < 8 ? ',-cx16' : ''}`;
+const wallTcgCpu = ({ version }: Qemu): string => (Number.parseInt(version, 10) < 8 ? `${TCG_CPU},-cx16` : TCG_CPU);
 
-function cpuArgs(config: GuestConfig): string[] {
-  const { accel, clock, cpus } = config;
+function cpuArgs({ qemu, accel, clock, cpus }: GuestConfig): string[] {
   // Hardware random numbers and the host's clock would make a restored copy differ from its twin.
   if (clock === 'icount')
-    return ['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-smp', '1', '-cpu', `${tcgCpu(config)},-rdrand,-rdseed`, '-rtc', 'base=2026-01-01,clock=vm'];
+    return ['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-smp', '1', '-cpu', `${TCG_CPU},-rdrand,-rdseed`, '-rtc', 'base=2026-01-01,clock=vm'];
   // A socket each: CPUs of one socket in different NUMA nodes are no machine, and the kernel warns of it.
-  return ['-accel', accel === 'tcg' && cpus > 1 ? 'tcg,thread=multi' : accel, '-smp', `${cpus},sockets=${cpus},cores=1,threads=1`, '-cpu', accel === 'kvm' ? 'host' : tcgCpu(config)];
+  return ['-accel', accel === 'tcg' && cpus > 1 ? 'tcg,thread=multi' : accel, '-smp', `${cpus},sockets=${cpus},cores=1,threads=1`, '-cpu', accel === 'kvm' ? 'host' : wallTcgCpu(qemu)];
 }
 
 interface RamFile {

@@ -3,13 +3,11 @@
 // that must fail do so cleanly.
 import fs from 'node:fs';
 import path from 'node:path';
-import { SystemError } from '../../errors.js';
-import { makeFileSystem } from '../../device/provision.js';
 import { mountOf } from '../../device/mounts.js';
 import * as native from '../../native.js';
 import { Mapping, patternBytes, verifyBytes, type Pattern } from '../../native.js';
 import { MiB } from '../../units.js';
-import { needFileSystem } from '../shared/file-system.js';
+import { ordinaryFileSystem, whileAskingForDax, whileMounted } from '../shared/file-system.js';
 import { defineWorkload, type Context } from '../types.js';
 
 export default defineWorkload({
@@ -22,40 +20,17 @@ export default defineWorkload({
   expectsLog: ['dax-off'],
   async run(ctx: Context) {
     const kind = String(ctx.params.fs);
-    needFileSystem(ctx, kind);
-    const device = await ctx.blockDevice(512 * MiB);
-    const folder = path.join(ctx.folder, 'mnt');
-    fs.mkdirSync(folder);
-    await makeFileSystem(kind, device);
+    const fileSystem = await ordinaryFileSystem(ctx, kind);
+    const { device, folder } = fileSystem;
 
     ctx.step('without -o dax');
-    await native.mountAsync({ source: device, target: folder, type: kind });
-    try {
-      await use(ctx, folder, kind, false);
-    } finally {
-      await native.umountAsync(folder);
-    }
-
+    await whileMounted(fileSystem, {}, () => use(ctx, folder, kind, false));
     for (const option of ['dax', 'dax=always']) {
       ctx.step(`with -o ${option}`);
-      let mounted = false;
-      try {
-        await native.mountAsync({ source: device, target: folder, type: kind, data: option });
-        mounted = true;
-      } catch (error) {
-        if (!(error instanceof SystemError)) throw error;
-        ctx.prove(`-o ${option}`, `refused: ${error.code}`);
-        ctx.expect(kind !== 'xfs' && error.code === 'EINVAL', `-o ${option} on a device without DAX: ${kind} should ${kind === 'xfs' ? 'come up with DAX off' : 'refuse it with EINVAL'}`, error.code);
-      }
-      // ext4 refuses (ext4_fill_super), and serves as ext2 in most kernels; ext2's own driver and xfs turn DAX off (xfs_setup_dax_always).
-      ctx.expect(!mounted || kind !== 'ext4', `-o ${option} on a device without DAX: ${kind} should refuse it`);
-      if (!mounted) continue;
-      ctx.prove(`-o ${option}`, `mounted: ${mountOf(folder)?.options.filter((word) => word.startsWith('dax')).join(',') || 'DAX off'}`);
-      try {
-        await use(ctx, folder, kind, true);
-      } finally {
-        await native.umountAsync(folder);
-      }
+      await whileAskingForDax(ctx, fileSystem, option, {}, () => {
+        ctx.prove(`-o ${option}`, `mounted: ${mountOf(folder)?.options.filter((word) => word.startsWith('dax')).join(',') || 'DAX off'}`);
+        return use(ctx, folder, kind, true);
+      });
     }
 
     ctx.step('a mount that must fail');

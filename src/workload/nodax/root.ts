@@ -3,13 +3,11 @@
 // read-only again and left. An oops in the mount or the last put of such a root takes the machine's first process with it.
 import fs from 'node:fs';
 import path from 'node:path';
-import { makeFileSystem } from '../../device/provision.js';
 import { toolPath } from '../../device/tool.js';
-import { SystemError } from '../../errors.js';
 import * as native from '../../native.js';
 import { patternBytes, runProgram, verifyBytes, type Pattern } from '../../native.js';
 import { MiB } from '../../units.js';
-import { needFileSystem } from '../shared/file-system.js';
+import { ordinaryFileSystem, whileAskingForDax, whileMounted } from '../shared/file-system.js';
 import { defineWorkload, type Context } from '../types.js';
 
 const pattern: Pattern = { kind: 'words', seed: 151, base: 0 };
@@ -40,22 +38,12 @@ export default defineWorkload({
   expectsLog: ['dax-off'],
   async run(ctx: Context) {
     const kind = String(ctx.params.fs);
-    needFileSystem(ctx, kind);
-    const device = await ctx.blockDevice(512 * MiB);
-    const root = path.join(ctx.folder, 'root');
-    fs.mkdirSync(root);
-    await makeFileSystem(kind, device);
-    const mounted = async (data: string, readOnly: boolean, work: () => Promise<void> | void): Promise<void> => {
-      await native.mountAsync({ source: device, target: root, type: kind, data, ...(readOnly ? { flags: ['ro'] as const } : {}) });
-      try {
-        await work();
-      } finally {
-        await native.umountAsync(root);
-      }
-    };
+    const fileSystem = await ordinaryFileSystem(ctx, kind);
+    const root = fileSystem.folder;
+    const readOnly = { flags: ['ro'] } as const;
 
     ctx.step('furnishing');
-    await mounted('', false, async () => {
+    await whileMounted(fileSystem, {}, async () => {
       for (const folder of ['bin', 'proc']) fs.mkdirSync(path.join(root, folder));
       fs.copyFileSync(toolPath('busybox')!, path.join(root, 'bin/busybox'));
       fs.writeFileSync(path.join(root, 'data'), patternBytes(MiB, pattern));
@@ -63,20 +51,13 @@ export default defineWorkload({
       if (status !== 0) ctx.skip('needs a busybox that runs without libraries; install the package busybox-static');
     });
 
-    for (const option of ['', 'dax']) {
-      const how = option === '' ? 'without -o dax' : `with -o ${option}`;
-      ctx.step(`as root, ${how}`);
-      try {
-        await mounted(option, true, () => live(ctx, kind, root, how));
-      } catch (error) {
-        if (!(error instanceof SystemError) || option === '') throw error;
-        ctx.prove(how, `refused: ${error.code}`);
-        ctx.expect(kind === 'ext4' && error.code === 'EINVAL', `-o ${option} on a device without DAX: ${kind} should ${kind === 'xfs' ? 'come up with DAX off' : 'refuse it with EINVAL'}`, error.code);
-      }
-    }
+    ctx.step('as root, without -o dax');
+    await whileMounted(fileSystem, readOnly, () => live(ctx, kind, root, 'without -o dax'));
+    ctx.step('as root, with -o dax');
+    await whileAskingForDax(ctx, fileSystem, 'dax', readOnly, () => live(ctx, kind, root, '-o dax'));
 
     ctx.step('what is left of it');
-    await mounted('', true, () => {
+    await whileMounted(fileSystem, readOnly, () => {
       const check = verifyBytes(fs.readFileSync(path.join(root, 'copy')), pattern);
       ctx.expect(check.ok, 'what was written when it was the root should be there after the next mount', check);
     });
